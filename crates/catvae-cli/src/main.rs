@@ -1,0 +1,2 @@
+//! The `catvae` program.
+fn main() {}

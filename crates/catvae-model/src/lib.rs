@@ -1,0 +1,1 @@
+//! The categorical variational autoencoder: configuration, encoder, decoder and loss on candle tensors.
