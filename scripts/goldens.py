@@ -61,13 +61,13 @@ try:
     import numpy
     import torch
     from safetensors.torch import load_file, save_file
-    from torch import nn
-    from torch.nn import functional as F
 except ImportError as error:
     sys.exit(
         f"goldens.py: {error}\n"
         "Install with:  python3 -m venv venv && venv/bin/pip install torch==2.15.0 numpy safetensors"
     )
+
+from pytorch_vae import CategoricalVae, bernoulli_nll, kl_to_uniform, relaxed_sample
 
 PIXELS, HIDDEN, LATENTS, CATEGORIES = 36, (24, 16), 5, 4
 BATCH, STEPS = 7, 20
@@ -85,65 +85,10 @@ CASES = [
 MAX_FLOAT32_DEVIATION = 2e-5
 
 
-class CategoricalVae(nn.Module):
-    """The network under test; `state_dict()` gives the names that checkpoints use."""
-
-    def __init__(self, pixels, hidden, latents, categories, logits):
-        super().__init__()
-        wide, narrow = hidden
-        self.latents, self.categories = latents, categories
-        encoder = [
-            nn.Linear(pixels, wide),
-            nn.ReLU(),
-            nn.Linear(wide, narrow),
-            nn.ReLU(),
-            nn.Linear(narrow, latents * categories),
-        ]
-        if logits == "relu":
-            encoder.append(nn.ReLU())
-        self.encoder = nn.Sequential(*encoder)
-        self.decoder = nn.Sequential(
-            nn.Linear(latents * categories, narrow),
-            nn.ReLU(),
-            nn.Linear(narrow, wide),
-            nn.ReLU(),
-            nn.Linear(wide, pixels),
-        )
-
-    def encode(self, images):
-        """Logits of the categorical posterior, (batch, latents, categories)."""
-        return self.encoder(images).view(-1, self.latents, self.categories)
-
-    def decode(self, z):
-        """Bernoulli logits of the pixels, (batch, pixels), from z of (batch, latents, categories)."""
-        return self.decoder(z.flatten(1))
-
-
-def sample(logits, gumbel, temperature, estimator):
-    """Gumbel-softmax from given noise, relaxed or straight-through."""
-    soft = torch.softmax((logits + gumbel) / temperature, dim=-1)
-    if estimator == "relaxed":
-        return soft
-    hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
-    return hard - soft.detach() + soft
-
-
-def bernoulli_nll(pixel_logits, images):
-    """Sum over pixels, mean over images."""
-    return F.binary_cross_entropy_with_logits(pixel_logits, images, reduction="none").sum(1).mean()
-
-
-def kl_to_uniform(logits):
-    """Sum over latents, mean over images; exact at saturated logits."""
-    log_probs = torch.log_softmax(logits, dim=-1)
-    kl = (log_probs.exp() * log_probs).sum(-1) + math.log(logits.shape[-1])
-    return kl.sum(1).mean()
-
-
 def objective(model, images, gumbel, temperature, estimator):
     """One relaxed (or straight-through) objective with everything on the way to it."""
     encoder_logits = model.encode(images)
-    z = sample(encoder_logits, gumbel, temperature, estimator)
+    z = relaxed_sample(encoder_logits, gumbel, temperature, estimator)
     decoder_logits = model.decode(z)
     bce = bernoulli_nll(decoder_logits, images)
     kl = kl_to_uniform(encoder_logits)
