@@ -1,0 +1,135 @@
+//! The errors of this crate. Each carries the value that was refused and says how to mend it.
+
+use candle_core::DType;
+
+/// What a function of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a sample, a density or a temperature could not be computed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The temperature is zero, negative, infinite or NaN.
+    #[error(
+        "temperature must be finite and > 0, but is {value}; anneal towards a small positive value instead"
+    )]
+    InvalidTemperature {
+        /// The value that was given.
+        value: f64,
+    },
+    /// A field of a [`TemperatureSchedule`](crate::TemperatureSchedule) is out of its range.
+    #[error("temperature schedule: `{field}` must be {must}, but is {value}")]
+    InvalidSchedule {
+        /// The field's name.
+        field: &'static str,
+        /// The value that was given.
+        value: f64,
+        /// The range it must lie in.
+        must: &'static str,
+    },
+    /// A logit is NaN or `+inf`.
+    #[error(
+        "logits must be < inf and not NaN, but the one at {index:?} is {value}; -inf masks a class"
+    )]
+    InvalidLogit {
+        /// The logit that was given.
+        value: f64,
+        /// Its index in the tensor of logits.
+        index: Vec<usize>,
+    },
+    /// Every class of a row is masked: there is nothing to draw.
+    #[error(
+        "every class of row {row:?} is masked (-inf along dimension {dim}); allow at least one class in each row"
+    )]
+    AllMasked {
+        /// The row's index: its coordinates in all dimensions but `dim`.
+        row: Vec<usize>,
+        /// The dimension of the classes.
+        dim: usize,
+    },
+    /// A probability is negative, above one where that is impossible, infinite or NaN.
+    #[error("probabilities must be {must}, but the one at {index:?} is {value}")]
+    InvalidProbability {
+        /// The probability that was given.
+        value: f64,
+        /// Its index in the tensor of probabilities.
+        index: Vec<usize>,
+        /// The range it must lie in.
+        must: &'static str,
+    },
+    /// A value is no possible outcome of the distribution.
+    #[error("{what}: {value} at {index:?} is outside the support, which is {support}")]
+    OutsideSupport {
+        /// The function that was called.
+        what: &'static str,
+        /// The value that was given.
+        value: f64,
+        /// Its index in the tensor of values.
+        index: Vec<usize>,
+        /// The set of possible values.
+        support: &'static str,
+    },
+    /// A parameter other than the temperature is out of its range.
+    #[error("{name} must be {must}, but is {value}")]
+    InvalidParameter {
+        /// The parameter's name.
+        name: &'static str,
+        /// The value that was given.
+        value: f64,
+        /// The range it must lie in.
+        must: &'static str,
+    },
+    /// Two tensors do not fit together.
+    #[error("{what} has shape {got:?}, expected {expected:?}")]
+    ShapeMismatch {
+        /// The tensor that does not fit.
+        what: &'static str,
+        /// Its shape.
+        got: Vec<usize>,
+        /// The shape it must have, or must broadcast to.
+        expected: Vec<usize>,
+    },
+    /// A tensor needs a dimension of classes and has none, or has it empty.
+    #[error(
+        "{what} has shape {shape:?}, but needs at least {min} entries along its dimension of classes"
+    )]
+    TooFewClasses {
+        /// The tensor or argument.
+        what: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The smallest number of classes that makes sense.
+        min: usize,
+    },
+    /// An index of a class is not below the number of classes.
+    #[error("class index {index} is out of range for {n_classes} classes")]
+    IndexOutOfRange {
+        /// The index that was given.
+        index: u64,
+        /// The number of classes.
+        n_classes: usize,
+    },
+    /// The number type is not one this function computes with.
+    #[error("{what} has dtype {dtype:?}, expected {expected}; convert it with `to_dtype`")]
+    UnsupportedDType {
+        /// The tensor or argument.
+        what: &'static str,
+        /// Its dtype.
+        dtype: DType,
+        /// The dtypes that are accepted.
+        expected: &'static str,
+    },
+    /// candle refused an operation.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl From<Error> for candle_core::Error {
+    /// Unwraps what came from candle and boxes the rest, so that a [`candle_core::Module`] may use `?`.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Candle(inner) => inner,
+            other => candle_core::Error::wrap(other),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Relaxed binary samples: Gumbel-sigmoid, also known as the binary Concrete distribution.
+
+use candle_core::{DType, Tensor};
+
+use crate::elementwise::{sigmoid, widen};
+use crate::gumbel_softmax::{broadcast_temperature, divide_by_temperature};
+use crate::logits::{check_float, unravel};
+use crate::{Error, Generator, Result, Temperature, logistic_noise, straight_through};
+
+/// Draws relaxed bits, `sigmoid((logits + l) / τ)` with logistic noise `l`
+/// (Maddison et al. 2017, appendix B): [`gumbel_softmax`](crate::gumbel_softmax) for two classes.
+///
+/// A sample is above one half with probability `sigmoid(logits)` at every τ. With `hard` the value
+/// is exactly 0 or 1 and the gradient is the relaxed sample's. A logit of `-inf` gives 0 for certain.
+///
+/// # Shapes
+/// - logits: any, each element a variable of its own; output the same, in the same dtype.
+/// - tau: a number, or a tensor that broadcasts to the shape of the logits.
+/// # Gradient
+/// For the logits and for a tensor of temperatures; exactly zero at a logit of `-inf`.
+/// # Errors
+/// [`Error::InvalidTemperature`], [`Error::InvalidLogit`] (NaN, `+inf`), [`Error::ShapeMismatch`],
+/// [`Error::UnsupportedDType`].
+/// # Example
+/// ```
+/// use candle_core::{Device, Var};
+/// use gumbel_core::{Generator, gumbel_sigmoid};
+///
+/// let logits = Var::new(&[0.5f32, -1.0, 2.0], &Device::Cpu)?;
+/// let bits = gumbel_sigmoid(&logits, 1.0, true, &mut Generator::new(0))?;
+/// assert!(bits.to_vec1::<f32>()?.iter().all(|&b| b == 0.0 || b == 1.0));
+/// assert!(bits.sum_all()?.backward()?.get(&logits).is_some());
+/// # Ok::<(), gumbel_core::Error>(())
+/// ```
+pub fn gumbel_sigmoid(
+    logits: &Tensor,
+    tau: impl Into<Temperature>,
+    hard: bool,
+    g: &mut Generator,
+) -> Result<Tensor> {
+    check_bit_logits(logits)?;
+    let wide = widen(logits)?;
+    let noise = logistic_noise(logits.shape(), wide.dtype(), logits.device(), g)?;
+    relax(&wide, &noise, &tau.into(), hard, logits.dtype())
+}
+
+/// [`gumbel_sigmoid`] with the logistic noise passed in, to replay a draw or to share it.
+///
+/// # Shapes
+/// - logits, noise: the same; so is the output.
+/// # Gradient
+/// As for [`gumbel_sigmoid`]; the noise gets one too, the same as the logits.
+/// # Errors
+/// Those of [`gumbel_sigmoid`], and [`Error::ShapeMismatch`] when the noise has another shape.
+pub fn gumbel_sigmoid_with_noise(
+    logits: &Tensor,
+    noise: &Tensor,
+    tau: impl Into<Temperature>,
+    hard: bool,
+) -> Result<Tensor> {
+    check_bit_logits(logits)?;
+    relax(&widen(logits)?, noise, &tau.into(), hard, logits.dtype())
+}
+
+fn relax(
+    logits: &Tensor,
+    noise: &Tensor,
+    tau: &Temperature,
+    hard: bool,
+    dtype: DType,
+) -> Result<Tensor> {
+    let perturbed = perturb_bits(logits, noise)?;
+    let soft = sigmoid(&scale_bits(&perturbed, tau)?)?;
+    let sample = if hard { straight_through(&hard_bits(&perturbed)?, &soft)? } else { soft };
+    Ok(sample.to_dtype(dtype)?)
+}
+
+/// `logits + noise`, in the dtype of the logits.
+pub(crate) fn perturb_bits(logits: &Tensor, noise: &Tensor) -> Result<Tensor> {
+    check_float(noise, "noise")?;
+    if noise.dims() != logits.dims() {
+        return Err(Error::ShapeMismatch {
+            what: "noise",
+            got: noise.dims().to_vec(),
+            expected: logits.dims().to_vec(),
+        });
+    }
+    Ok((logits + noise.to_dtype(logits.dtype())?)?)
+}
+
+/// `x / τ` for either kind of temperature, which is checked.
+pub(crate) fn scale_bits(x: &Tensor, tau: &Temperature) -> Result<Tensor> {
+    tau.check()?;
+    match tau {
+        Temperature::Fixed(tau) => Ok((x / *tau)?),
+        Temperature::Tensor(tau) => {
+            let tau = broadcast_temperature(&tau.to_dtype(x.dtype())?, x)?;
+            divide_by_temperature(x, &tau)
+        }
+    }
+}
+
+/// 1 where the perturbed logit is positive, else 0. No gradient.
+pub(crate) fn hard_bits(perturbed: &Tensor) -> Result<Tensor> {
+    Ok(perturbed.detach().gt(0.0)?.to_dtype(perturbed.dtype())?)
+}
+
+fn check_bit_logits(logits: &Tensor) -> Result<()> {
+    check_values(
+        logits,
+        "logits",
+        |l| l < f64::INFINITY,
+        |value, index| Error::InvalidLogit { value, index },
+    )
+}
+
+/// One pass over all values; the error is made from the first that is not good.
+pub(crate) fn check_values(
+    x: &Tensor,
+    what: &'static str,
+    good: impl Fn(f64) -> bool,
+    error: impl Fn(f64, Vec<usize>) -> Error,
+) -> Result<()> {
+    check_float(x, what)?;
+    let values = widen(&x.detach())?.flatten_all()?;
+    let bad = match values.dtype() {
+        DType::F32 => first_bad(values.to_vec1::<f32>()?.into_iter().map(f64::from), good),
+        _ => first_bad(values.to_vec1::<f64>()?.into_iter(), good),
+    };
+    bad.map_or(Ok(()), |(flat, value)| Err(error(value, unravel(flat, x.dims()))))
+}
+
+fn first_bad(
+    values: impl Iterator<Item = f64>,
+    good: impl Fn(f64) -> bool,
+) -> Option<(usize, f64)> {
+    values.enumerate().find(|&(_, v)| !good(v))
+}

@@ -1,0 +1,196 @@
+//! The temperature of a relaxation: a number, a tensor, or a parameter that is learned.
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use crate::elementwise::softplus;
+use crate::{Error, Result};
+
+/// The temperature τ of a relaxed sample, finite and > 0.
+///
+/// Small τ brings relaxed samples near one-hot vectors, with gradients of high variance; large τ
+/// brings them near the barycentre, with gradients of high bias (Jang et al. 2017, section 2.1).
+/// There is no τ = 0: take [`gumbel_max`](crate::gumbel_max) or a straight-through sample.
+///
+/// Functions that take a temperature check it, so that `0.5.into()` is as safe as [`Temperature::new`].
+#[derive(Clone, Debug)]
+pub enum Temperature {
+    /// One number for all rows.
+    Fixed(f64),
+    /// A tensor that broadcasts to the shape of the logits, such as a scalar or `(batch, 1)`. Gets a gradient.
+    Tensor(Tensor),
+}
+
+impl Temperature {
+    /// A checked number.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTemperature`] unless `tau` is finite and > 0.
+    pub fn new(tau: f64) -> Result<Self> {
+        check_value(tau)?;
+        Ok(Self::Fixed(tau))
+    }
+
+    /// Checks every value. A tensor on a device is copied to the host for it, which waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTemperature`] with the first value that is not finite or not > 0.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Fixed(tau) => check_value(*tau),
+            Self::Tensor(tau) => {
+                let values = tau.detach().to_dtype(DType::F64)?.flatten_all()?;
+                values.to_vec1::<f64>()?.into_iter().try_for_each(check_value)
+            }
+        }
+    }
+}
+
+fn check_value(tau: f64) -> Result<()> {
+    if tau.is_finite() && tau > 0.0 {
+        Ok(())
+    } else {
+        Err(Error::InvalidTemperature { value: tau })
+    }
+}
+
+impl From<f64> for Temperature {
+    fn from(tau: f64) -> Self {
+        Self::Fixed(tau)
+    }
+}
+
+impl From<Tensor> for Temperature {
+    fn from(tau: Tensor) -> Self {
+        Self::Tensor(tau)
+    }
+}
+
+impl From<&Tensor> for Temperature {
+    fn from(tau: &Tensor) -> Self {
+        Self::Tensor(tau.clone())
+    }
+}
+
+impl From<&Temperature> for Temperature {
+    fn from(tau: &Temperature) -> Self {
+        tau.clone()
+    }
+}
+
+/// A temperature that is trained with the model: `softplus(raw) + floor`, where `raw` is free.
+///
+/// # Gradient
+/// `dτ/draw = sigmoid(raw)`, never zero and never above one.
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device};
+/// use gumbel_core::{Generator, LearnableTemperature, gumbel_softmax};
+///
+/// let tau = LearnableTemperature::new(1.0, 0.1, DType::F32, &Device::Cpu)?;
+/// let logits = candle_core::Tensor::new(&[[1f32, 0.0, -1.0]], &Device::Cpu)?;
+/// let y = gumbel_softmax(&logits, tau.temperature()?, false, 1, &mut Generator::new(0))?;
+/// let grads = y.sqr()?.sum_all()?.backward()?;
+/// assert!(grads.get(tau.var()).is_some());
+/// # Ok::<(), gumbel_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LearnableTemperature {
+    raw: Var,
+    floor: f64,
+}
+
+impl LearnableTemperature {
+    /// A scalar parameter that starts at `init` and stays above `floor`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTemperature`] unless `0 < floor < init` and both are finite.
+    pub fn new(init: f64, floor: f64, dtype: DType, device: &Device) -> Result<Self> {
+        check_value(floor)?;
+        check_value(init)?;
+        let above = init - floor;
+        if above <= 0.0 {
+            return Err(Error::InvalidTemperature { value: above });
+        }
+        // The inverse of softplus, ln(e^x - 1), written so that large x does not overflow.
+        let raw = above + (-(-above).exp_m1()).ln();
+        let raw = Tensor::new(raw, device)?.to_dtype(dtype)?;
+        Ok(Self { raw: Var::from_tensor(&raw)?, floor })
+    }
+
+    /// Takes over a parameter, for example one made by a `VarBuilder` or loaded from a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTemperature`] unless `floor` is finite and > 0.
+    pub fn from_var(raw: Var, floor: f64) -> Result<Self> {
+        check_value(floor)?;
+        Ok(Self { raw, floor })
+    }
+
+    /// The temperature as a node of the graph, with the shape of the parameter.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn temperature(&self) -> Result<Temperature> {
+        let tau = softplus(self.raw.as_tensor())?.affine(1.0, self.floor)?;
+        Ok(Temperature::Tensor(tau))
+    }
+
+    /// The free parameter, for the optimiser and the checkpoint.
+    pub fn var(&self) -> &Var {
+        &self.raw
+    }
+
+    /// The bound the temperature stays above.
+    pub fn floor(&self) -> f64 {
+        self.floor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(tau: &LearnableTemperature) -> f64 {
+        match tau.temperature().unwrap() {
+            Temperature::Tensor(t) => t.to_dtype(DType::F64).unwrap().to_scalar().unwrap(),
+            Temperature::Fixed(t) => t,
+        }
+    }
+
+    #[test]
+    fn zero_negative_infinite_and_nan_are_refused() {
+        for tau in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(matches!(Temperature::new(tau), Err(Error::InvalidTemperature { .. })));
+            let t = Tensor::new(&[1.0, tau], &Device::Cpu).unwrap();
+            assert!(Temperature::from(t).check().is_err());
+        }
+        assert!(Temperature::new(0.5).unwrap().check().is_ok());
+    }
+
+    #[test]
+    fn a_learnable_temperature_starts_where_it_should() {
+        for init in [0.11, 0.5, 1.0, 10.0, 900.0] {
+            let tau = LearnableTemperature::new(init, 0.1, DType::F64, &Device::Cpu).unwrap();
+            assert!((value(&tau) / init - 1.0).abs() < 1e-12);
+        }
+        assert!(LearnableTemperature::new(0.1, 0.1, DType::F32, &Device::Cpu).is_err());
+        assert!(LearnableTemperature::new(1.0, 0.0, DType::F32, &Device::Cpu).is_err());
+    }
+
+    #[test]
+    fn a_learnable_temperature_stays_positive_and_keeps_its_gradient() {
+        let tau = LearnableTemperature::new(1.0, 0.1, DType::F64, &Device::Cpu).unwrap();
+        for raw in [-500f64, -5.0, 0.0, 5.0, 500.0] {
+            tau.var().set(&Tensor::new(raw, &Device::Cpu).unwrap()).unwrap();
+            assert!(value(&tau) >= 0.1 && value(&tau).is_finite());
+            let Temperature::Tensor(t) = tau.temperature().unwrap() else { unreachable!() };
+            let grads = t.backward().unwrap();
+            let grad: f64 = grads.get(tau.var()).unwrap().to_scalar().unwrap();
+            // d softplus(x) / dx = sigmoid(x), to rounding.
+            let expected =
+                if raw < 0.0 { raw.exp() / (1.0 + raw.exp()) } else { 1.0 / (1.0 + (-raw).exp()) };
+            assert!((grad - expected).abs() <= 1e-14 * expected, "{raw}: {grad} {expected}");
+        }
+    }
+}
