@@ -1,0 +1,135 @@
+//! Which vector instructions the running processor has, and how a task is compiled once for each of them.
+#![allow(
+    unsafe_code,
+    reason = "calling a function compiled for an instruction set is unsafe; the tokens below prove that it was detected"
+)]
+
+#[cfg(target_arch = "aarch64")]
+use crate::kernel_neon::Neon;
+use crate::kernel_portable::Portable;
+#[cfg(target_arch = "x86_64")]
+use crate::{kernel_avx2::Avx2, kernel_avx512::Avx512};
+
+use crate::lines::{Line, Tile};
+
+/// An instruction set that the running processor has. Values come from [`Isa::best`] and [`Isa::available`] only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isa {
+    /// 512-bit vectors: Intel since Skylake-X, AMD since Zen 4.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    /// 256-bit vectors with fused multiply-add: x86-64 since about 2013.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// 128-bit vectors, on every 64-bit ARM.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// What the compiler makes of plain Rust for the target's baseline.
+    Portable(Portable),
+}
+
+/// Work that is compiled for each instruction set.
+///
+/// `run` must be `#[inline(always)]`, and so must what it calls in its hot loops: only code inlined
+/// into the dispatching function is compiled with that function's instructions.
+pub(crate) trait Task {
+    type Output;
+    fn run<K: Kernel>(self, kernel: K) -> Self::Output;
+}
+
+/// The parts of a matrix product that are written by hand for each instruction set.
+pub(crate) trait Kernel: Copy + Send + Sync {
+    /// Height of the largest tile of sums.
+    const TILE_ROWS: usize;
+    /// Width of the largest tile of sums in lines of 16 values: 1 or 2.
+    const TILE_LINES: usize;
+
+    /// Adds the product of `a` (one line for each step of the depth, of which the first `rows` values
+    /// count) and `b` (one or two adjacent lines for each step) to `sums`, or to zero if `fresh`.
+    fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile);
+
+    /// Transposes a block of 16 x 16 values into the lines `0, step, .. 15 * step` of `out`.
+    fn transpose(self, block: &[Line; 16], step: usize, out: &mut [Line]);
+}
+
+impl Isa {
+    /// The fastest instruction set of this processor.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn best() -> Self {
+        if let Some(token) = Avx512::detect() {
+            Isa::Avx512(token)
+        } else if let Some(token) = Avx2::detect() {
+            Isa::Avx2(token)
+        } else {
+            Isa::Portable(Portable)
+        }
+    }
+
+    /// The fastest instruction set of this processor.
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) fn best() -> Self {
+        Neon::detect().map_or(Isa::Portable(Portable), Isa::Neon)
+    }
+
+    /// The fastest instruction set of this processor.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub(crate) fn best() -> Self {
+        Isa::Portable(Portable)
+    }
+
+    /// Every instruction set that this processor can run, so that tests can force each of them.
+    #[cfg(test)]
+    pub(crate) fn available() -> Vec<Self> {
+        let mut all = vec![Isa::Portable(Portable)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(Avx2::detect().map(Isa::Avx2));
+            all.extend(Avx512::detect().map(Isa::Avx512));
+        }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(Neon::detect().map(Isa::Neon));
+        all
+    }
+
+    /// The name that benchmarks print.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => "neon",
+            Isa::Portable(_) => "portable",
+        }
+    }
+
+    /// Runs `task` compiled for this instruction set.
+    #[inline]
+    pub(crate) fn dispatch<T: Task>(self, task: T) -> T::Output {
+        match self {
+            // SAFETY: an `Avx512` exists only after all of these features were detected.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => unsafe { run_avx512(token, task) },
+            // SAFETY: an `Avx2` exists only after all of these features were detected.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(token) => unsafe { run_avx2(token, task) },
+            // NEON belongs to the baseline of aarch64: nothing to enable.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(token) => task.run(token),
+            Isa::Portable(token) => task.run(token),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]
+fn run_avx512<T: Task>(token: Avx512, task: T) -> T::Output {
+    task.run(token)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,bmi2")]
+fn run_avx2<T: Task>(token: Avx2, task: T) -> T::Output {
+    task.run(token)
+}

@@ -1,0 +1,139 @@
+//! Matrix tiles of 6 x 16 sums in AVX2 registers, two of them to a tile of 12 rows.
+#![allow(
+    unsafe_code,
+    reason = "vector loads and stores take raw pointers, and the kernels need detected features"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "arrays of registers are indexed together; iterators would hide which is which"
+)]
+
+use std::arch::x86_64::*;
+
+use crate::isa::Kernel;
+use crate::lines::{Line, Tile};
+
+/// Proof that the processor has AVX2, FMA and BMI2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// The token, if this processor has all of its features.
+    pub(crate) fn detect() -> Option<Self> {
+        let found = !cfg!(miri)
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("bmi2");
+        found.then_some(Avx2(()))
+    }
+}
+
+impl Kernel for Avx2 {
+    const TILE_ROWS: usize = 12;
+    const TILE_LINES: usize = 1;
+
+    #[inline(always)]
+    fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile) {
+        macro_rules! by_height {
+            ($($height:literal)*) => {
+                match rows {
+                    // SAFETY: the token proves the features.
+                    $($height => unsafe {
+                        const UPPER: usize = if $height > 6 { 6 } else { $height };
+                        tile::<UPPER, 0>(a, b, fresh, sums);
+                        if $height > 6 {
+                            tile::<{ $height - UPPER }, 6>(a, b, fresh, sums);
+                        }
+                    },)*
+                    _ => debug_assert!(rows == 0, "a tile of {rows} rows"),
+                }
+            };
+        }
+        by_height!(1 2 3 4 5 6 7 8 9 10 11 12);
+    }
+
+    #[inline(always)]
+    fn transpose(self, block: &[Line; 16], step: usize, out: &mut [Line]) {
+        // SAFETY: the token proves the features.
+        unsafe { transpose(block, step, out) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn load(line: &Line, half: usize) -> __m256 {
+    // SAFETY: the slice is bounds-checked: 8 values from an offset of 0 or 8, both aligned to 32 bytes.
+    unsafe { _mm256_load_ps(line.0[8 * half..8 * half + 8].as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn store(line: &mut Line, half: usize, value: __m256) {
+    // SAFETY: the slice is bounds-checked: 8 values from an offset of 0 or 8, both aligned to 32 bytes.
+    unsafe { _mm256_store_ps(line.0[8 * half..8 * half + 8].as_mut_ptr(), value) }
+}
+
+/// Rows `FROM..FROM + ROWS` of the tile.
+#[target_feature(enable = "avx2,fma")]
+fn tile<const ROWS: usize, const FROM: usize>(
+    a: &[Line],
+    b: &[Line],
+    fresh: bool,
+    sums: &mut Tile,
+) {
+    let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
+    if !fresh {
+        for r in 0..ROWS {
+            for h in 0..2 {
+                acc[r][h] = load(&sums[FROM + r][0], h);
+            }
+        }
+    }
+    for (a, b) in a.iter().zip(b) {
+        let right = [load(b, 0), load(b, 1)];
+        for r in 0..ROWS {
+            let left = _mm256_set1_ps(a.0[FROM + r]);
+            for h in 0..2 {
+                acc[r][h] = _mm256_fmadd_ps(left, right[h], acc[r][h]);
+            }
+        }
+    }
+    for r in 0..ROWS {
+        for h in 0..2 {
+            store(&mut sums[FROM + r][0], h, acc[r][h]);
+        }
+    }
+}
+
+/// Four blocks of 8 x 8: 32-bit, 64-bit, then 128-bit interleaving.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn transpose(block: &[Line; 16], step: usize, out: &mut [Line]) {
+    for row in 0..2 {
+        for column in 0..2 {
+            let mut x = [_mm256_setzero_ps(); 8];
+            for i in 0..8 {
+                x[i] = load(&block[8 * row + i], column);
+            }
+            let mut y = x;
+            for i in 0..4 {
+                y[2 * i] = _mm256_unpacklo_ps(x[2 * i], x[2 * i + 1]);
+                y[2 * i + 1] = _mm256_unpackhi_ps(x[2 * i], x[2 * i + 1]);
+            }
+            // Afterwards x[4q + c] holds columns c and c + 4 of rows 4q..4q+4.
+            for q in 0..2 {
+                for h in 0..2 {
+                    x[4 * q + 2 * h] = _mm256_shuffle_ps::<0x44>(y[4 * q + h], y[4 * q + 2 + h]);
+                    x[4 * q + 2 * h + 1] =
+                        _mm256_shuffle_ps::<0xee>(y[4 * q + h], y[4 * q + 2 + h]);
+                }
+            }
+            for c in 0..4 {
+                let low = _mm256_permute2f128_ps::<0x20>(x[c], x[4 + c]);
+                let high = _mm256_permute2f128_ps::<0x31>(x[c], x[4 + c]);
+                store(&mut out[(8 * column + c) * step], row, low);
+                store(&mut out[(8 * column + 4 + c) * step], row, high);
+            }
+        }
+    }
+}

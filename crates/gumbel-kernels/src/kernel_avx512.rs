@@ -1,0 +1,144 @@
+//! Matrix tiles of 14 x 32 sums in AVX-512 registers.
+//!
+//! 28 of the 32 registers hold sums, two hold a line of `b`, one a value of `a` spread over all lanes.
+//! Each step of the depth takes 16 loads for 28 multiply-adds, well below the two loads a cycle that
+//! these processors have, so the multiply-add units are the only bound.
+#![allow(
+    unsafe_code,
+    reason = "vector loads and stores take raw pointers, and the kernels need detected features"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "arrays of registers are indexed together; iterators would hide which is which"
+)]
+
+use std::arch::x86_64::*;
+
+use crate::isa::Kernel;
+use crate::lines::{Line, Tile};
+
+/// Proof that the processor has AVX-512 (F, BW, DQ, VL), AVX2, FMA and BMI2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    /// The token, if this processor has all of its features.
+    pub(crate) fn detect() -> Option<Self> {
+        let found = !cfg!(miri)
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("bmi2");
+        found.then_some(Avx512(()))
+    }
+}
+
+impl Kernel for Avx512 {
+    const TILE_ROWS: usize = 14;
+    const TILE_LINES: usize = 2;
+
+    #[inline(always)]
+    fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile) {
+        macro_rules! by_height {
+            ($($height:literal)*) => {
+                match (rows, b.len() == a.len()) {
+                    // SAFETY: the token proves the features.
+                    $(($height, false) => unsafe { tile::<$height, 2>(a, b, fresh, sums) },
+                    ($height, true) => unsafe { tile::<$height, 1>(a, b, fresh, sums) },)*
+                    _ => debug_assert!(rows == 0, "a tile of {rows} rows"),
+                }
+            };
+        }
+        by_height!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    }
+
+    #[inline(always)]
+    fn transpose(self, block: &[Line; 16], step: usize, out: &mut [Line]) {
+        // SAFETY: the token proves the features.
+        unsafe { transpose(block, step, out) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(line: &Line) -> __m512 {
+    // SAFETY: a line is 64 readable bytes, aligned to 64.
+    unsafe { _mm512_load_ps(line.0.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store(line: &mut Line, value: __m512) {
+    // SAFETY: a line is 64 writable bytes, aligned to 64.
+    unsafe { _mm512_store_ps(line.0.as_mut_ptr(), value) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn tile<const ROWS: usize, const LINES: usize>(
+    a: &[Line],
+    b: &[Line],
+    fresh: bool,
+    sums: &mut Tile,
+) {
+    let mut acc = [[_mm512_setzero_ps(); LINES]; ROWS];
+    if !fresh {
+        for r in 0..ROWS {
+            for l in 0..LINES {
+                acc[r][l] = load(&sums[r][l]);
+            }
+        }
+    }
+    for (a, b) in a.iter().zip(b.as_chunks::<LINES>().0) {
+        let mut right = [_mm512_setzero_ps(); LINES];
+        for l in 0..LINES {
+            right[l] = load(&b[l]);
+        }
+        for r in 0..ROWS {
+            let left = _mm512_set1_ps(a.0[r]);
+            for l in 0..LINES {
+                acc[r][l] = _mm512_fmadd_ps(left, right[l], acc[r][l]);
+            }
+        }
+    }
+    for r in 0..ROWS {
+        for l in 0..LINES {
+            store(&mut sums[r][l], acc[r][l]);
+        }
+    }
+}
+
+/// Four rounds of 16 shuffles: 32-bit, 64-bit, then twice 128-bit interleaving.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(block: &[Line; 16], step: usize, out: &mut [Line]) {
+    let mut x = [_mm512_setzero_ps(); 16];
+    for i in 0..16 {
+        x[i] = load(&block[i]);
+    }
+    let mut y = x;
+    for i in 0..8 {
+        y[2 * i] = _mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]);
+        y[2 * i + 1] = _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]);
+    }
+    // Afterwards x[4q + c] holds, in its four 128-bit parts, columns c, c + 4, c + 8, c + 12 of rows 4q..4q+4.
+    for q in 0..4 {
+        for h in 0..2 {
+            let (lo, hi) = (_mm512_castps_pd(y[4 * q + h]), _mm512_castps_pd(y[4 * q + 2 + h]));
+            x[4 * q + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(lo, hi));
+            x[4 * q + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(lo, hi));
+        }
+    }
+    for c in 0..4 {
+        let even = _mm512_shuffle_f32x4::<0x88>(x[c], x[4 + c]);
+        let odd = _mm512_shuffle_f32x4::<0xdd>(x[c], x[4 + c]);
+        let even2 = _mm512_shuffle_f32x4::<0x88>(x[8 + c], x[12 + c]);
+        let odd2 = _mm512_shuffle_f32x4::<0xdd>(x[8 + c], x[12 + c]);
+        store(&mut out[c * step], _mm512_shuffle_f32x4::<0x88>(even, even2));
+        store(&mut out[(8 + c) * step], _mm512_shuffle_f32x4::<0xdd>(even, even2));
+        store(&mut out[(4 + c) * step], _mm512_shuffle_f32x4::<0x88>(odd, odd2));
+        store(&mut out[(12 + c) * step], _mm512_shuffle_f32x4::<0xdd>(odd, odd2));
+    }
+}

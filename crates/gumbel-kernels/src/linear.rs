@@ -1,0 +1,348 @@
+//! The three products of a linear layer, `y = x Wᵀ + b`, with what surrounds them in training.
+//!
+//! Weights have PyTorch's layout, `(outputs, inputs)`. All matrices are row-major slices of `f32`.
+
+use crate::adam::{AdamParameter, AdamStep, adam_update_on};
+use crate::error::{LengthError, check_len};
+use crate::gemm::{Sink, multiply};
+use crate::isa::{Isa, Kernel, Task};
+use crate::lines::{LINE, Line, lanes_of, store_lanes};
+use crate::pack::{DepthAxis, Operand};
+use crate::window::{Grid, Window};
+
+/// The sizes of a linear layer applied to a batch; each may be zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinearShape {
+    /// Rows of `x` and `y`.
+    pub batch: usize,
+    /// Columns of `x`.
+    pub inputs: usize,
+    /// Columns of `y`.
+    pub outputs: usize,
+}
+
+/// What is applied to each output of the layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// `max(y, 0)`; a NaN stays a NaN.
+    Relu,
+}
+
+impl LinearShape {
+    fn multiply_adds(&self) -> usize {
+        self.batch.saturating_mul(self.inputs).saturating_mul(self.outputs)
+    }
+
+    fn check(
+        &self,
+        x: (&'static str, usize),
+        weight: (&'static str, usize),
+        y: (&'static str, usize),
+    ) -> Result<(), LengthError> {
+        check_len(x.0, x.1, self.batch * self.inputs)?;
+        check_len(weight.0, weight.1, self.outputs * self.inputs)?;
+        check_len(y.0, y.1, self.batch * self.outputs)
+    }
+}
+
+/// `y = activation(x · weightᵀ + bias)`.
+///
+/// # Shapes
+/// - x: `(batch, inputs)`; weight: `(outputs, inputs)`; bias: `(outputs)`; y: `(batch, outputs)`.
+///
+/// # Errors
+/// [`LengthError`] when a slice does not fit `shape`.
+pub fn linear_forward(
+    shape: LinearShape,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    activation: Activation,
+    y: &mut [f32],
+) -> Result<(), LengthError> {
+    linear_forward_on(Isa::best(), shape, x, weight, bias, activation, y)
+}
+
+/// `dx = dy · weight`, and zero where `relu_output` is not positive.
+///
+/// `relu_output` is the layer's input `x` where that is the output of a ReLU: its sign is the ReLU's
+/// derivative, so the result is the gradient before that activation.
+///
+/// # Shapes
+/// - dy: `(batch, outputs)`; weight: `(outputs, inputs)`; relu_output, dx: `(batch, inputs)`.
+///
+/// # Errors
+/// [`LengthError`] when a slice does not fit `shape`.
+pub fn linear_input_gradient(
+    shape: LinearShape,
+    dy: &[f32],
+    weight: &[f32],
+    relu_output: Option<&[f32]>,
+    dx: &mut [f32],
+) -> Result<(), LengthError> {
+    linear_input_gradient_on(Isa::best(), shape, dy, weight, relu_output, dx)
+}
+
+/// `d_weight = dyᵀ · x` and `d_bias = ` the column sums of `dy`.
+///
+/// # Shapes
+/// - dy: `(batch, outputs)`; x: `(batch, inputs)`; d_weight: `(outputs, inputs)`; d_bias: `(outputs)`.
+///
+/// # Errors
+/// [`LengthError`] when a slice does not fit `shape`.
+pub fn linear_weight_gradient(
+    shape: LinearShape,
+    dy: &[f32],
+    x: &[f32],
+    d_weight: &mut [f32],
+    d_bias: Option<&mut [f32]>,
+) -> Result<(), LengthError> {
+    linear_weight_gradient_on(Isa::best(), shape, dy, x, d_weight, d_bias)
+}
+
+/// The weight gradient, used at once for a step of Adam or RAdam and never written to memory.
+///
+/// Equal to [`linear_weight_gradient`] followed by [`adam_update`](crate::adam_update) on weight and bias. While a
+/// tile's sums are computed, its weights and moments are on their way from memory, so that the
+/// optimiser costs little more than the product.
+///
+/// # Shapes
+/// - dy: `(batch, outputs)`; x: `(batch, inputs)`; weight and its moments: `(outputs, inputs)`;
+///   bias and its moments: `(outputs)`.
+///
+/// # Errors
+/// [`LengthError`] when a slice does not fit `shape`.
+pub fn linear_weight_gradient_adam(
+    shape: LinearShape,
+    dy: &[f32],
+    x: &[f32],
+    step: &AdamStep,
+    weight: AdamParameter<'_>,
+    bias: Option<AdamParameter<'_>>,
+) -> Result<(), LengthError> {
+    linear_weight_gradient_adam_on(Isa::best(), shape, dy, x, step, weight, bias)
+}
+
+pub(crate) fn linear_forward_on(
+    isa: Isa,
+    shape: LinearShape,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    activation: Activation,
+    y: &mut [f32],
+) -> Result<(), LengthError> {
+    shape.check(("x", x.len()), ("weight", weight.len()), ("y", y.len()))?;
+    if let Some(bias) = bias {
+        check_len("bias", bias.len(), shape.outputs)?;
+    }
+    let left = Operand { data: x, stride: shape.inputs, axis: DepthAxis::Columns };
+    let right = Operand { data: weight, stride: shape.inputs, axis: DepthAxis::Columns };
+    let grid = Grid::new(shape.batch, shape.outputs, shape.multiply_adds());
+    let parts = grid.parts(y, |y| Forward { y, bias, activation });
+    multiply(isa, left, right, shape.inputs, parts);
+    Ok(())
+}
+
+pub(crate) fn linear_input_gradient_on(
+    isa: Isa,
+    shape: LinearShape,
+    dy: &[f32],
+    weight: &[f32],
+    relu_output: Option<&[f32]>,
+    dx: &mut [f32],
+) -> Result<(), LengthError> {
+    shape.check(("dx", dx.len()), ("weight", weight.len()), ("dy", dy.len()))?;
+    if let Some(relu_output) = relu_output {
+        check_len("relu_output", relu_output.len(), shape.batch * shape.inputs)?;
+    }
+    let left = Operand { data: dy, stride: shape.outputs, axis: DepthAxis::Columns };
+    let right = Operand { data: weight, stride: shape.inputs, axis: DepthAxis::Rows };
+    let grid = Grid::new(shape.batch, shape.inputs, shape.multiply_adds());
+    let parts = grid.parts(dx, |dx| InputGradient { dx, relu_output, inputs: shape.inputs });
+    multiply(isa, left, right, shape.outputs, parts);
+    Ok(())
+}
+
+pub(crate) fn linear_weight_gradient_on(
+    isa: Isa,
+    shape: LinearShape,
+    dy: &[f32],
+    x: &[f32],
+    d_weight: &mut [f32],
+    d_bias: Option<&mut [f32]>,
+) -> Result<(), LengthError> {
+    shape.check(("x", x.len()), ("d_weight", d_weight.len()), ("dy", dy.len()))?;
+    if let Some(d_bias) = d_bias {
+        check_len("d_bias", d_bias.len(), shape.outputs)?;
+        isa.dispatch(ColumnSums { dy, sums: d_bias });
+    }
+    let (left, right) = weight_gradient_operands(shape, dy, x);
+    let grid = Grid::new(shape.outputs, shape.inputs, shape.multiply_adds());
+    let parts = grid.parts(d_weight, |out| Store { out });
+    multiply(isa, left, right, shape.batch, parts);
+    Ok(())
+}
+
+pub(crate) fn linear_weight_gradient_adam_on(
+    isa: Isa,
+    shape: LinearShape,
+    dy: &[f32],
+    x: &[f32],
+    step: &AdamStep,
+    weight: AdamParameter<'_>,
+    bias: Option<AdamParameter<'_>>,
+) -> Result<(), LengthError> {
+    shape.check(("x", x.len()), ("weight", weight.value.len()), ("dy", dy.len()))?;
+    weight.check()?;
+    if let Some(bias) = bias {
+        check_len("bias", bias.value.len(), shape.outputs)?;
+        bias.check()?;
+        let mut d_bias = vec![0.0; shape.outputs];
+        isa.dispatch(ColumnSums { dy, sums: &mut d_bias });
+        adam_update_on(isa, step, bias, &d_bias);
+    }
+    let (left, right) = weight_gradient_operands(shape, dy, x);
+    let grid = Grid::new(shape.outputs, shape.inputs, shape.multiply_adds());
+    let parts = grid
+        .windows(weight.value)
+        .into_iter()
+        .zip(grid.windows(weight.exp_avg))
+        .zip(grid.windows(weight.exp_avg_sq))
+        .map(|((value, exp_avg), exp_avg_sq)| {
+            value.into_part(|value| Adam { value, exp_avg, exp_avg_sq, step: *step })
+        })
+        .collect();
+    multiply(isa, left, right, shape.batch, parts);
+    Ok(())
+}
+
+/// Left side `dyᵀ`, right side `x`, both summed over their rows.
+fn weight_gradient_operands<'a>(
+    shape: LinearShape,
+    dy: &'a [f32],
+    x: &'a [f32],
+) -> (Operand<'a>, Operand<'a>) {
+    let left = Operand { data: dy, stride: shape.outputs, axis: DepthAxis::Rows };
+    let right = Operand { data: x, stride: shape.inputs, axis: DepthAxis::Rows };
+    (left, right)
+}
+
+/// Adds the bias and applies the activation.
+struct Forward<'a> {
+    y: Window<'a>,
+    bias: Option<&'a [f32]>,
+    activation: Activation,
+}
+
+impl Sink for Forward<'_> {
+    #[inline(always)]
+    fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]) {
+        let y = self.y.segment(row, column, width);
+        let bias = self.bias.map(|bias| &bias[column..column + width]);
+        for (l, y) in y.chunks_mut(LINE).enumerate() {
+            let mut lanes = sums[l].0;
+            if let Some(bias) = bias {
+                let bias = lanes_of(&bias[l * LINE..l * LINE + y.len()]);
+                for (lane, bias) in lanes.iter_mut().zip(&bias) {
+                    *lane += bias;
+                }
+            }
+            if self.activation == Activation::Relu {
+                for lane in &mut lanes {
+                    // Not `f32::max`, which would turn a NaN into zero and hide it.
+                    *lane = if *lane < 0.0 { 0.0 } else { *lane };
+                }
+            }
+            store_lanes(y, &lanes);
+        }
+    }
+}
+
+/// Multiplies by the derivative of the ReLU whose output is given.
+struct InputGradient<'a> {
+    dx: Window<'a>,
+    relu_output: Option<&'a [f32]>,
+    inputs: usize,
+}
+
+impl Sink for InputGradient<'_> {
+    #[inline(always)]
+    fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]) {
+        let dx = self.dx.segment(row, column, width);
+        for (l, dx) in dx.chunks_mut(LINE).enumerate() {
+            let mut lanes = sums[l].0;
+            if let Some(relu_output) = self.relu_output {
+                let start = row * self.inputs + column + l * LINE;
+                let output = lanes_of(&relu_output[start..start + dx.len()]);
+                for (lane, output) in lanes.iter_mut().zip(&output) {
+                    *lane = if *output > 0.0 { *lane } else { 0.0 };
+                }
+            }
+            store_lanes(dx, &lanes);
+        }
+    }
+}
+
+/// Writes the sums as they are.
+struct Store<'a> {
+    out: Window<'a>,
+}
+
+impl Sink for Store<'_> {
+    #[inline(always)]
+    fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]) {
+        let out = self.out.segment(row, column, width);
+        for (l, out) in out.chunks_mut(LINE).enumerate() {
+            store_lanes(out, &sums[l].0);
+        }
+    }
+}
+
+/// Takes the sums as the gradient of a step of Adam.
+struct Adam<'a> {
+    value: Window<'a>,
+    exp_avg: Window<'a>,
+    exp_avg_sq: Window<'a>,
+    step: AdamStep,
+}
+
+impl Sink for Adam<'_> {
+    #[inline(always)]
+    fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]) {
+        let value = self.value.segment(row, column, width).chunks_mut(LINE);
+        let exp_avg = self.exp_avg.segment(row, column, width).chunks_mut(LINE);
+        let exp_avg_sq = self.exp_avg_sq.segment(row, column, width).chunks_mut(LINE);
+        for (((value, exp_avg), exp_avg_sq), sums) in value.zip(exp_avg).zip(exp_avg_sq).zip(sums) {
+            self.step.apply(value, exp_avg, exp_avg_sq, &sums.0);
+        }
+    }
+}
+
+/// The sums of each column of `dy`, row after row.
+struct ColumnSums<'a> {
+    dy: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl Task for ColumnSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, _kernel: K) {
+        self.sums.fill(0.0);
+        if self.sums.is_empty() {
+            return;
+        }
+        for row in self.dy.chunks_exact(self.sums.len()) {
+            for (sum, value) in self.sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
