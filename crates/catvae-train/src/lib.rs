@@ -1,1 +1,29 @@
-//! Training and evaluation of the categorical VAE: optimisers, trainer, checkpoints, metrics.
+//! Training and evaluation of the categorical VAE.
+//!
+//! Read in this order: [`TrainConfig`] says what a run is; [`Trainer`] takes the steps, on the
+//! *relaxed* objective, and tracks the *unrelaxed* one beside it; [`evaluate`] measures a model
+//! with exact one-hot samples; [`RunDir`], the checkpoints and the metrics are what stays of it.
+//!
+//! **This crate never** parses arguments, prints, or draws pictures.
+
+mod checkpoint;
+mod config;
+mod durable;
+mod error;
+mod evaluate;
+mod metrics;
+mod objective;
+mod optimizer;
+mod run_dir;
+pub mod stream;
+mod trainer;
+
+pub use checkpoint::{Checkpoints, LoadedCheckpoint, Position};
+pub use config::{DataSettings, Provenance, TrainConfig, TrainingSettings};
+pub use error::{Error, Result};
+pub use evaluate::{Evaluation, evaluate, importance_weighted_bound};
+pub use metrics::{EpochMetrics, Metrics};
+pub use objective::{Objective, TrainEstimator};
+pub use optimizer::{BETA1, BETA2, EPSILON, Moments, Optimizer, OptimizerKind, StepCoefficients};
+pub use run_dir::{LockedRun, RunDir};
+pub use trainer::{Event, Outcome, StepReport, Trainer};

@@ -1,0 +1,274 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use catvae_data::Binarization;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Trains a categorical VAE with Gumbel-softmax samples, and shows what it learnt.
+#[derive(Debug, Parser)]
+#[command(name = "catvae", version, about, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model into a run folder, or resume one
+    Train(TrainArgs),
+    /// Measure a run's model on the test images with exact discrete samples
+    Evaluate(EvaluateArgs),
+    /// Draw images from codes that are sampled from the uniform prior
+    Sample(SampleArgs),
+    /// Draw test images above their reconstructions
+    Reconstruct(ReconstructArgs),
+    /// Write the discrete codes of images to an .npz file
+    Encode(EncodeArgs),
+    /// Draw the images of discrete codes from an .npz file
+    Decode(DecodeArgs),
+    /// Draw relaxed samples over a row of temperatures, beside the categorical they relax
+    Temperature(TemperatureArgs),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DeviceName {
+    #[default]
+    Cpu,
+    Cuda,
+    Metal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScheduleName {
+    /// τ stays at --temperature
+    Constant,
+    /// a straight line to --temperature-end
+    Linear,
+    /// half a cosine to --temperature-end
+    Cosine,
+    /// max(--temperature-end, τ·e^(−rate·step)), updated every --temperature-every steps
+    Exponential,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogitsName {
+    Linear,
+    Relu,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptimizerName {
+    Adam,
+    #[value(name = "radam")]
+    RAdam,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Configuration file; flags win over it, and it wins over the defaults
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// digits (drawn by the program), mnist, fashion-mnist, or the name of a folder in MNIST's format
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
+    /// Where datasets lie [default: $CATVAE_DATA_DIR, then ./data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The run folder [default: the first free of runs/NAME, runs/NAME-2, …]
+    #[arg(long, value_name = "RUN")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on where the run in --out stopped
+    #[arg(long, requires = "out", conflicts_with = "config")]
+    pub(crate) resume: bool,
+    /// Passes over the training images [default: 10]
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<usize>,
+    /// Images in a step [default: 100]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_size: Option<usize>,
+    /// Categorical variables of a code [default: 30]
+    #[arg(long, value_name = "N")]
+    pub(crate) latents: Option<usize>,
+    /// Categories of each variable [default: 10]
+    #[arg(long, value_name = "K")]
+    pub(crate) categories: Option<usize>,
+    /// Hidden widths of the encoder; the decoder mirrors them [default: 512,256]
+    #[arg(long, value_name = "W,W,…", value_delimiter = ',')]
+    pub(crate) hidden: Option<Vec<usize>>,
+    /// What follows the encoder's last layer [default: linear]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) logits: Option<LogitsName>,
+    /// How a gradient gets through the discrete sample [default: gumbel-softmax]
+    #[arg(long, value_name = "NAME", value_parser = parse_estimator)]
+    pub(crate) estimator: Option<catvae_train::TrainEstimator>,
+    /// Straight-through: exact samples forward, relaxed gradient backward (--estimator st-gumbel-softmax)
+    #[arg(long, conflicts_with = "estimator")]
+    pub(crate) straight_through: bool,
+    /// Temperature τ, at step 0 where a schedule changes it [default: 1]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub(crate) temperature: Option<f64>,
+    /// How τ changes over the steps [default: constant]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schedule: Option<ScheduleName>,
+    /// Last or least τ of a schedule [default: 0.5]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub(crate) temperature_end: Option<f64>,
+    /// Steps until a linear or cosine schedule ends [default: all steps of the run]
+    #[arg(long, value_name = "N")]
+    pub(crate) temperature_steps: Option<u64>,
+    /// Decay of an exponential schedule per step [default: 3e-5]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub(crate) temperature_rate: Option<f64>,
+    /// Steps between updates of an exponential schedule [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub(crate) temperature_every: Option<u64>,
+    /// Step size of the optimiser [default: 0.001]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) lr: Option<f64>,
+    /// Update rule [default: adam]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) optimizer: Option<OptimizerName>,
+    /// Largest norm of the whole gradient [default: none]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) clip_gradient_norm: Option<f64>,
+    /// How grey pixels become values: grey, threshold, static[:SEED], dynamic[:SEED] [default: grey]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) binarization: Option<Binarization>,
+    /// Use only the first N training images
+    #[arg(long, value_name = "N")]
+    pub(crate) train_images: Option<usize>,
+    /// Use only the first N test images
+    #[arg(long, value_name = "N")]
+    pub(crate) test_images: Option<usize>,
+    /// Fixes initialisation, order and noise [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) device: DeviceName,
+    /// Epochs between test evaluations; 0 for the last epoch only [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) eval_every: Option<usize>,
+    /// Do not track the unrelaxed objective on the training batches
+    #[arg(long)]
+    pub(crate) no_unrelaxed: bool,
+    /// Steps between checkpoints besides the one after each epoch; 0 for none [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) checkpoint_every: Option<u64>,
+    /// How many of the newest checkpoints stay [default: 3]
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_checkpoints: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The run folder
+    pub(crate) run: PathBuf,
+    /// Where datasets lie [default: as in training]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Also the importance-weighted bound with M samples per image
+    #[arg(long, value_name = "M")]
+    pub(crate) importance_samples: Option<NonZeroUsize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SampleArgs {
+    /// The run folder
+    pub(crate) run: PathBuf,
+    /// Rows of the grid
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub(crate) rows: NonZeroUsize,
+    /// Columns of the grid
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub(crate) cols: NonZeroUsize,
+    /// Fixes the codes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The picture
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: PathBuf,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReconstructArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// The picture
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    Train,
+    Test,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EncodeArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Which images
+    #[arg(long, value_enum, default_value = "test")]
+    pub(crate) part: Part,
+    /// Draw the codes from the posterior instead of taking its most probable categories
+    #[arg(long)]
+    pub(crate) sampled: bool,
+    /// Fixes the draws of --sampled
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The file: arrays `codes` (n, latents) and `labels` (n)
+    #[arg(long, value_name = "FILE.npz")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecodeArgs {
+    /// The run folder
+    pub(crate) run: PathBuf,
+    /// The file with the array `codes` (n, latents)
+    #[arg(long, value_name = "FILE.npz")]
+    pub(crate) codes: PathBuf,
+    /// Decode at most the first N codes
+    #[arg(long, value_name = "N", default_value = "256")]
+    pub(crate) limit: NonZeroUsize,
+    /// The picture
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: PathBuf,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TemperatureArgs {
+    /// Fixes the samples
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The picture
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: PathBuf,
+}
+
+fn parse_estimator(name: &str) -> Result<catvae_train::TrainEstimator, String> {
+    let value = serde_json::Value::String(name.to_owned());
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}

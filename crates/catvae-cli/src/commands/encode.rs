@@ -1,0 +1,58 @@
+//! `catvae encode`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use candle_core::{D, DType, Tensor};
+use gumbel_core::{Generator, gumbel_max};
+
+use crate::args::{EncodeArgs, Part};
+use crate::npz::{self, Array};
+use crate::progress::print_line;
+use crate::run::OpenRun;
+
+/// Images encoded at once.
+const BATCH: usize = 1000;
+
+pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
+    let device = args.run.device.open()?;
+    let mut run = OpenRun::open(&args.run.run, &device)?;
+    let dataset = run.dataset(&args.run)?;
+    let images = match args.part {
+        Part::Train => dataset.train,
+        Part::Test => dataset.test,
+    };
+    let mut generator = Generator::new(args.seed);
+    let mut codes: Vec<u32> = Vec::with_capacity(images.len() * run.config.model.n_latents);
+    for start in (0..images.len()).step_by(BATCH) {
+        let end = (start + BATCH).min(images.len());
+        let pixels: Vec<f32> = (start..end)
+            .flat_map(|i| images.image(i).iter().map(|&byte| f32::from(byte) / 255.0))
+            .collect();
+        let input = Tensor::from_vec(pixels, (end - start, images.pixels_per_image()), &device)?;
+        let logits = run.model.encode(&input)?.detach();
+        let batch = match args.sampled {
+            true => gumbel_max(&logits, D::Minus1, &mut generator)?,
+            false => logits.argmax(D::Minus1)?,
+        };
+        codes.extend(batch.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?);
+    }
+    let shape = vec![images.len(), run.config.model.n_latents];
+    let codes = codes.into_iter().map(i64::from).collect();
+    let labels = images.labels().iter().map(|&label| i64::from(label)).collect();
+    npz::write(
+        &args.out,
+        &[
+            Array { name: "codes", shape: shape.clone(), values: codes },
+            Array { name: "labels", shape: vec![images.len()], values: labels },
+        ],
+    )?;
+    print_line(&format!(
+        "{}: codes ({}, {}) and labels ({}) as int64",
+        args.out.display(),
+        shape[0],
+        shape[1],
+        shape[0]
+    ));
+    Ok(ExitCode::SUCCESS)
+}

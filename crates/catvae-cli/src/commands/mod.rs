@@ -1,0 +1,10 @@
+//! One file per command.
+
+pub(crate) mod decode;
+pub(crate) mod encode;
+pub(crate) mod evaluate;
+pub(crate) mod reconstruct;
+pub(crate) mod sample;
+pub(crate) mod settings;
+pub(crate) mod temperature;
+pub(crate) mod train;

@@ -1,0 +1,22 @@
+//! `catvae reconstruct`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use catvae_train::stream;
+use gumbel_core::Generator;
+
+use crate::args::ReconstructArgs;
+use crate::pictures;
+use crate::progress::print_line;
+use crate::run::OpenRun;
+
+pub(crate) fn reconstruct(args: &ReconstructArgs) -> Result<ExitCode> {
+    let device = args.run.device.open()?;
+    let mut run = OpenRun::open(&args.run.run, &device)?;
+    let test = run.dataset(&args.run)?.test;
+    let mut generator = Generator::new(run.config.training.seed).stream(stream::PICTURES);
+    pictures::reconstructions(&run.model, &test, &device, &mut generator, &args.out)?;
+    print_line(&format!("{}", args.out.display()));
+    Ok(ExitCode::SUCCESS)
+}

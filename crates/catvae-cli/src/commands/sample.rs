@@ -1,0 +1,22 @@
+//! `catvae sample`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use catvae_train::stream;
+use gumbel_core::Generator;
+
+use crate::args::SampleArgs;
+use crate::pictures;
+use crate::progress::print_line;
+use crate::run::OpenRun;
+
+pub(crate) fn sample(args: &SampleArgs) -> Result<ExitCode> {
+    let device = args.device.open()?;
+    let run = OpenRun::open(&args.run, &device)?;
+    let mut generator = Generator::new(args.seed).stream(stream::PICTURES);
+    let size = (args.rows.get(), args.cols.get());
+    pictures::samples(&run.model, size, run.image_shape()?, &device, &mut generator, &args.out)?;
+    print_line(&format!("{}", args.out.display()));
+    Ok(ExitCode::SUCCESS)
+}

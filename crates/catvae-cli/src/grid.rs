@@ -1,0 +1,112 @@
+//! Images side by side in one PNG.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use image::{GrayImage, ImageFormat, Luma};
+
+/// Free pixels around every image, before scaling.
+const GAP: u32 = 2;
+/// Every pixel becomes a square of this side, so that 28x28 images can be looked at.
+const SCALE: u32 = 3;
+/// Grey of the gaps: apart from the images' black, but quiet.
+const GAP_GREY: u8 = 48;
+
+/// Equally sized images in rows and columns.
+pub(crate) struct Grid {
+    picture: GrayImage,
+    image_rows: u32,
+    image_cols: u32,
+}
+
+impl Grid {
+    /// An empty grid of `rows` × `cols` places for images of `image_rows` × `image_cols` pixels.
+    pub(crate) fn new(
+        rows: usize,
+        cols: usize,
+        [image_rows, image_cols]: [usize; 2],
+    ) -> Result<Self> {
+        let side = |n: usize, pixels: usize| -> Option<u32> {
+            let pitch = u32::try_from(pixels).ok()?.checked_add(GAP)?;
+            let total = u32::try_from(n).ok()?.checked_mul(pitch)?.checked_add(GAP)?;
+            total.checked_mul(SCALE).filter(|&s| s <= 1 << 16)?;
+            Some(total)
+        };
+        let (width, height) =
+            side(cols, image_cols).zip(side(rows, image_rows)).with_context(|| {
+                format!("a grid of {rows} rows and {cols} columns makes too large a picture")
+            })?;
+        Ok(Self {
+            picture: GrayImage::from_pixel(width, height, Luma([GAP_GREY])),
+            image_rows: image_rows as u32,
+            image_cols: image_cols as u32,
+        })
+    }
+
+    /// Draws an image of values in [0, 1], row by row, at a place.
+    pub(crate) fn put(&mut self, row: usize, col: usize, pixels: &[f32]) {
+        let top = GAP + row as u32 * (self.image_rows + GAP);
+        let left = GAP + col as u32 * (self.image_cols + GAP);
+        for (i, &value) in pixels.iter().enumerate() {
+            let (y, x) = (i as u32 / self.image_cols, i as u32 % self.image_cols);
+            let grey = (value.clamp(0.0, 1.0) * 255.0).round() as u8;
+            self.picture.put_pixel(left + x, top + y, Luma([grey]));
+        }
+    }
+
+    /// Writes the PNG, making its folder where it is missing.
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+        let (width, height) = self.picture.dimensions();
+        let scaled = GrayImage::from_fn(width * SCALE, height * SCALE, |x, y| {
+            *self.picture.get_pixel(x / SCALE, y / SCALE)
+        });
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        scaled.write_to(&mut bytes, ImageFormat::Png).context("cannot encode the picture")?;
+        write_file(path, bytes.get_ref())
+    }
+}
+
+/// Writes a result file in one step, making its folder where it is missing.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut incoming = path.as_os_str().to_owned();
+    incoming.push(".incoming");
+    let incoming = Path::new(&incoming);
+    fs::write(incoming, bytes)
+        .and_then(|()| fs::rename(incoming, path))
+        .inspect_err(|_| drop(fs::remove_file(incoming)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_land_at_their_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/grid.png");
+        let mut grid = Grid::new(2, 3, [2, 4]).unwrap();
+        grid.put(1, 2, &[0.0, 0.25, 0.5, 0.75, 1.0, 2.0, -1.0, 0.0]);
+        grid.save(&path).unwrap();
+        let picture = image::open(&path).unwrap().to_luma8();
+        assert_eq!(picture.dimensions(), ((3 * 6 + 2) * 3, (2 * 4 + 2) * 3));
+        let at = |x: u32, y: u32| picture.get_pixel(x * 3 + 1, y * 3 + 1).0[0];
+        // Place (1, 2) starts after two images of 4 + 2 columns and one of 2 + 2 rows.
+        assert_eq!([at(14, 6), at(15, 6), at(16, 6), at(17, 6)], [0, 64, 128, 191]);
+        assert_eq!([at(14, 7), at(15, 7), at(16, 7), at(17, 7)], [255, 255, 0, 0]);
+        assert_eq!(at(0, 0), GAP_GREY);
+        assert!(!dir.path().join("new/grid.png.incoming").exists());
+    }
+
+    #[test]
+    fn a_grid_beyond_reason_is_an_error() {
+        assert!(Grid::new(usize::MAX, 8, [28, 28]).is_err());
+        assert!(Grid::new(8, 100_000, [28, 28]).is_err());
+    }
+}

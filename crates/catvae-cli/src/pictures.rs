@@ -1,0 +1,69 @@
+//! The pictures of a model: samples from the prior, and reconstructions.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::{D, DType, Device, Tensor};
+use catvae_data::ImageSet;
+use catvae_model::CategoricalVae;
+use gumbel_core::{Generator, sample_one_hot};
+
+use crate::grid::Grid;
+
+/// Columns of the grid of reconstructions.
+const COLUMNS: usize = 12;
+/// Pairs of rows in it: originals above, reconstructions below.
+const PAIRS: usize = 4;
+
+/// Draws a grid of images decoded from uniform codes.
+pub(crate) fn samples(
+    model: &CategoricalVae,
+    (rows, cols): (usize, usize),
+    image_shape: [usize; 2],
+    device: &Device,
+    generator: &mut Generator,
+    path: &Path,
+) -> Result<()> {
+    let mut grid = Grid::new(rows, cols, image_shape)?;
+    let config = model.config();
+    // All logits equal: the uniform prior.
+    let shape = (rows * cols, config.n_latents, config.n_categories);
+    let prior_logits = Tensor::zeros(shape, DType::F32, device)?;
+    let z = sample_one_hot(&prior_logits, D::Minus1, generator)?;
+    for (i, pixels) in pixel_means(model, &z)?.iter().enumerate() {
+        grid.put(i / cols, i % cols, pixels);
+    }
+    grid.save(path)
+}
+
+/// Draws the first images of a set above their reconstructions from exact samples of their codes.
+pub(crate) fn reconstructions(
+    model: &CategoricalVae,
+    images: &ImageSet,
+    device: &Device,
+    generator: &mut Generator,
+    path: &Path,
+) -> Result<()> {
+    let n_images = images.len().min(COLUMNS * PAIRS);
+    let n_pairs = n_images.div_ceil(COLUMNS);
+    let mut grid = Grid::new(2 * n_pairs, COLUMNS, [images.rows(), images.cols()])?;
+    let originals: Vec<Vec<f32>> = (0..n_images)
+        .map(|i| images.image(i).iter().map(|&byte| f32::from(byte) / 255.0).collect())
+        .collect();
+    let input =
+        Tensor::from_vec(originals.concat(), (n_images, images.pixels_per_image()), device)?;
+    let z = sample_one_hot(&model.encode(&input)?, D::Minus1, generator)?;
+    for (i, pixels) in pixel_means(model, &z)?.iter().enumerate() {
+        let (pair, col) = (i / COLUMNS, i % COLUMNS);
+        grid.put(2 * pair, col, &originals[i]);
+        grid.put(2 * pair + 1, col, pixels);
+    }
+    grid.save(path)
+}
+
+/// Decodes codes to the means of their Bernoulli pixels, one vector per code.
+pub(crate) fn pixel_means(model: &CategoricalVae, z: &Tensor) -> Result<Vec<Vec<f32>>> {
+    let logits = model.decode(z)?.detach();
+    let means = candle_nn::ops::sigmoid(&logits)?;
+    Ok(means.to_vec2::<f32>()?)
+}

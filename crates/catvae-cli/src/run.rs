@@ -1,0 +1,48 @@
+//! Opening the model of a run folder.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use catvae_data::Dataset;
+use catvae_model::CategoricalVae;
+use catvae_train::{RunDir, TrainConfig};
+
+use crate::args::RunArgs;
+use crate::data;
+
+/// A trained model with the configuration of its run.
+pub(crate) struct OpenRun {
+    pub(crate) config: TrainConfig,
+    pub(crate) model: CategoricalVae,
+    /// Steps that the model was trained for.
+    pub(crate) step: u64,
+}
+
+impl OpenRun {
+    /// Loads the newest checkpoint that is whole.
+    pub(crate) fn open(path: &Path, device: &Device) -> Result<Self> {
+        let run = RunDir::new(path);
+        let config = run.read_config()?;
+        let checkpoint = run
+            .checkpoints()
+            .load_newest(&config.model, device, |damage| eprintln!("warning: {damage}"))?;
+        Ok(Self { config, model: checkpoint.model, step: checkpoint.position.step })
+    }
+
+    /// Rows and columns of the run's images.
+    pub(crate) fn image_shape(&self) -> Result<[usize; 2]> {
+        let provenance = self.config.provenance.as_ref();
+        let shape = provenance.context("the run's config.toml has no [provenance]")?.image_shape;
+        Ok(shape)
+    }
+
+    /// Loads the images that the run was trained on, and checks that they are the same.
+    pub(crate) fn dataset(&mut self, args: &RunArgs) -> Result<Dataset> {
+        if let Some(data_dir) = &args.data_dir {
+            self.config.data.data_dir = Some(data_dir.clone());
+        }
+        let dataset = data::load(&self.config.data)?;
+        Ok(self.config.bind_data(dataset, args.device.as_str())?)
+    }
+}

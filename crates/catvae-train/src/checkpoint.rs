@@ -1,0 +1,350 @@
+//! Checkpoints: on the disk complete or absent, and never believed without a check.
+//!
+//! A checkpoint is a folder `step-000000600` with the model and the optimiser as safetensors files
+//! and a `state.json` that holds everything else, among it the SHA-256 of the two files and of
+//! itself. It is written beside its place, synced, and renamed into it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use catvae_model::{CategoricalVae, ModelConfig};
+use gumbel_core::GeneratorState;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::durable::{sync_dir, write_synced};
+use crate::error::io;
+use crate::{Error, Moments, Optimizer, OptimizerKind, Result};
+
+/// Version of the format; older ones are still read.
+const FORMAT: u32 = 1;
+
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+
+/// How far a run has come, and all that its next step depends on besides the tensors.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Steps taken since the start of the run.
+    pub step: u64,
+    /// Epochs completed.
+    pub epochs_done: usize,
+    /// Batches of the current epoch that are done.
+    pub batches_done: usize,
+    /// Images of the current epoch that are done.
+    pub n_images: u64,
+    /// Sum over these images of the relaxed objective's cross-entropy.
+    pub sum_bce: f64,
+    /// Sum over these images of the KL.
+    pub sum_kl: f64,
+    /// Sum over these images of the unrelaxed objective's cross-entropy.
+    pub sum_bce_unrelaxed: f64,
+    /// Seconds of training in the current epoch.
+    pub train_seconds: f64,
+}
+
+/// `state.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct State {
+    format: u32,
+    version: String,
+    position: Position,
+    noise: GeneratorState,
+    unrelaxed_noise: GeneratorState,
+    optimizer: OptimizerKind,
+    optimizer_steps: u64,
+    sha256: BTreeMap<String, String>,
+    /// SHA-256 of this file with this field empty.
+    checksum: String,
+}
+
+/// What a trainer hands over to be kept.
+pub(crate) struct Snapshot<'a> {
+    pub(crate) position: &'a Position,
+    pub(crate) model: &'a CategoricalVae,
+    pub(crate) optimizer: &'a Optimizer,
+    pub(crate) noise: GeneratorState,
+    pub(crate) unrelaxed_noise: GeneratorState,
+}
+
+/// A checkpoint that passed every check.
+#[derive(Debug)]
+pub struct LoadedCheckpoint {
+    /// Its folder.
+    pub path: PathBuf,
+    /// How far the run had come.
+    pub position: Position,
+    /// The model.
+    pub model: CategoricalVae,
+    /// State of the noise for the relaxed samples.
+    pub noise: GeneratorState,
+    /// State of the noise for the unrelaxed samples.
+    pub unrelaxed_noise: GeneratorState,
+    /// The optimiser's rule.
+    pub optimizer: OptimizerKind,
+    /// The optimiser's number of steps.
+    pub optimizer_steps: u64,
+    /// The optimiser's moments, in the order of the model's parameters.
+    pub moments: Vec<Moments>,
+}
+
+/// The checkpoints of a run.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    path: PathBuf,
+}
+
+impl Checkpoints {
+    /// The checkpoints in `path`, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Steps and folders, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn list(&self) -> Result<Vec<(u64, PathBuf)>> {
+        let entries = match fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io("cannot read", &self.path)(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(io("cannot read", &self.path))?;
+            let name = entry.file_name();
+            let step =
+                name.to_str().and_then(|n| n.strip_prefix("step-")).and_then(|n| n.parse().ok());
+            if let Some(step) = step {
+                found.push((step, entry.path()));
+            }
+        }
+        found.sort();
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Writes a checkpoint and removes all but the newest `keep`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], for instance on a full disk; the older checkpoints are then untouched.
+    pub(crate) fn save(&self, snapshot: &Snapshot, keep: usize) -> Result<PathBuf> {
+        fs::create_dir_all(&self.path).map_err(io("cannot create", &self.path))?;
+        self.remove_leftovers()?;
+        let name = format!("step-{:09}", snapshot.position.step);
+        let (place, incoming) =
+            (self.path.join(&name), self.path.join(format!(".incoming-{name}")));
+        let written = write_folder(&incoming, snapshot).and_then(|()| {
+            // A run resumed from before this step writes it anew.
+            if place.exists() {
+                let outgoing = self.path.join(format!(".outgoing-{name}"));
+                fs::rename(&place, &outgoing).map_err(io("cannot rename", &place))?;
+            }
+            fs::rename(&incoming, &place).map_err(io("cannot rename to", &place))
+        });
+        if let Err(error) = written {
+            // Room for the next attempt; the error to report is the first one.
+            let _ = fs::remove_dir_all(&incoming);
+            return Err(error);
+        }
+        sync_dir(&self.path)?;
+        self.remove_leftovers()?;
+        for (_, old) in self.list()?.into_iter().skip(keep.max(1)) {
+            fs::remove_dir_all(&old).map_err(io("cannot remove", &old))?;
+        }
+        Ok(place)
+    }
+
+    fn remove_leftovers(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.path).map_err(io("cannot read", &self.path))? {
+            let path = entry.map_err(io("cannot read", &self.path))?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if name.starts_with(".incoming-") || name.starts_with(".outgoing-") {
+                fs::remove_dir_all(&path).map_err(io("cannot remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the newest checkpoint that is whole. `on_damage` is told of each newer one that is
+    /// not.
+    ///
+    /// # Errors
+    /// [`Error::NoCheckpoint`], [`Error::NoUsableCheckpoint`]; [`Error::NewerCheckpoint`] and a
+    /// model of another shape end the search at once: those are no damage.
+    pub fn load_newest(
+        &self,
+        config: &ModelConfig,
+        device: &Device,
+        mut on_damage: impl FnMut(&Error),
+    ) -> Result<LoadedCheckpoint> {
+        let found = self.list()?;
+        if found.is_empty() {
+            return Err(Error::NoCheckpoint { path: self.path.clone() });
+        }
+        let mut reasons = Vec::new();
+        for (_, path) in found {
+            match load(&path, config, device) {
+                Ok(checkpoint) => return Ok(checkpoint),
+                Err(error @ (Error::DamagedCheckpoint { .. } | Error::Io { .. })) => {
+                    on_damage(&error);
+                    reasons.push(error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::NoUsableCheckpoint { path: self.path.clone(), reasons })
+    }
+}
+
+fn write_folder(folder: &Path, snapshot: &Snapshot) -> Result<()> {
+    fs::create_dir(folder).map_err(io("cannot create", folder))?;
+    let parameters = snapshot.model.parameters();
+    let model: Vec<_> =
+        parameters.iter().map(|p| (p.name.clone(), p.var.as_tensor().clone())).collect();
+    let mut moments = Vec::new();
+    for (parameter, m) in parameters.iter().zip(snapshot.optimizer.moments()) {
+        moments.push((format!("{}.exp_avg", parameter.name), m.exp_avg.clone()));
+        moments.push((format!("{}.exp_avg_sq", parameter.name), m.exp_avg_sq.clone()));
+    }
+    let mut sha256 = BTreeMap::new();
+    for (file, tensors) in [(MODEL, model), (OPTIMIZER, moments)] {
+        let bytes = to_safetensors(&folder.join(file), &tensors)?;
+        write_synced(&folder.join(file), &bytes)?;
+        sha256.insert(file.to_owned(), hex_sha256(&bytes));
+    }
+    let mut state = State {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        position: snapshot.position.clone(),
+        noise: snapshot.noise.clone(),
+        unrelaxed_noise: snapshot.unrelaxed_noise.clone(),
+        optimizer: snapshot.optimizer.kind(),
+        optimizer_steps: snapshot.optimizer.n_steps(),
+        sha256,
+        checksum: String::new(),
+    };
+    let path = folder.join(STATE);
+    let to_json = |state: &State| {
+        serde_json::to_string_pretty(state)
+            .map_err(|error| io("cannot write", &path)(std::io::Error::other(error)))
+    };
+    state.checksum = hex_sha256(to_json(&state)?.as_bytes());
+    write_synced(&path, to_json(&state)?.as_bytes())?;
+    sync_dir(folder)
+}
+
+fn to_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
+    let mut bytes_of = Vec::with_capacity(tensors.len());
+    for (_, tensor) in tensors {
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        bytes_of.push(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+    }
+    let invalid =
+        |e: safetensors::SafeTensorError| io("cannot write", path)(std::io::Error::other(e));
+    let mut views = Vec::with_capacity(tensors.len());
+    for ((name, tensor), bytes) in tensors.iter().zip(&bytes_of) {
+        let view = TensorView::new(Dtype::F32, tensor.dims().to_vec(), bytes)
+            .map_err(|e| io("cannot write", path)(std::io::Error::other(e)))?;
+        views.push((name, view));
+    }
+    // One key of metadata only: several come out in random order.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(invalid)
+}
+
+/// Loads and checks one checkpoint.
+fn load(folder: &Path, config: &ModelConfig, device: &Device) -> Result<LoadedCheckpoint> {
+    let state = load_state(&folder.join(STATE))?;
+    let read = |file: &str| -> Result<HashMap<String, Tensor>> {
+        let path = folder.join(file);
+        let bytes = fs::read(&path).map_err(io("cannot read", &path))?;
+        let damaged = |message: String| Error::DamagedCheckpoint { path: path.clone(), message };
+        if state.sha256.get(file) != Some(&hex_sha256(&bytes)) {
+            return Err(damaged("its SHA-256 is not the one in state.json".to_owned()));
+        }
+        from_safetensors(&bytes, device).map_err(damaged)
+    };
+    let model = CategoricalVae::from_state_dict(config, read(MODEL)?, device)?;
+    let mut tensors = read(OPTIMIZER)?;
+    let mut moments = Vec::new();
+    for parameter in model.parameters() {
+        let mut take = |suffix: &str| {
+            let name = format!("{}.{suffix}", parameter.name);
+            tensors.remove(&name).filter(|t| t.dims() == parameter.var.dims()).ok_or_else(|| {
+                Error::DamagedCheckpoint {
+                    path: folder.join(OPTIMIZER),
+                    message: format!("{name} is missing or has another shape than its parameter"),
+                }
+            })
+        };
+        moments.push(Moments { exp_avg: take("exp_avg")?, exp_avg_sq: take("exp_avg_sq")? });
+    }
+    Ok(LoadedCheckpoint {
+        path: folder.to_owned(),
+        position: state.position,
+        model,
+        noise: state.noise,
+        unrelaxed_noise: state.unrelaxed_noise,
+        optimizer: state.optimizer,
+        optimizer_steps: state.optimizer_steps,
+        moments,
+    })
+}
+
+fn load_state(path: &Path) -> Result<State> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+        version: String,
+    }
+    let text = fs::read_to_string(path).map_err(io("cannot read", path))?;
+    let damaged = |message: String| Error::DamagedCheckpoint { path: path.to_owned(), message };
+    let parse_error = |e: serde_json::Error| damaged(format!("it is not what was written: {e}"));
+    let Format { format, version } = serde_json::from_str(&text).map_err(parse_error)?;
+    if format > FORMAT {
+        let path = path.parent().unwrap_or(path).to_owned();
+        return Err(Error::NewerCheckpoint { path, found: format, version, known: FORMAT });
+    }
+    let mut state: State = serde_json::from_str(&text).map_err(parse_error)?;
+    // What was parsed, written again, must be the file byte for byte: that finds also a change
+    // that parses to the same values.
+    let again = serde_json::to_string_pretty(&state).map_err(parse_error)?;
+    let checksum = std::mem::take(&mut state.checksum);
+    let unsigned = serde_json::to_string_pretty(&state).map_err(parse_error)?;
+    if again != text || hex_sha256(unsigned.as_bytes()) != checksum {
+        return Err(damaged("its checksum does not fit its contents".to_owned()));
+    }
+    Ok(state)
+}
+
+fn from_safetensors(
+    bytes: &[u8],
+    device: &Device,
+) -> std::result::Result<HashMap<String, Tensor>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let mut tensors = HashMap::new();
+    for (name, view) in file.tensors() {
+        if view.dtype() != Dtype::F32 {
+            return Err(format!("{name} holds {:?}, but only F32 is written", view.dtype()));
+        }
+        let values: Vec<f32> = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        let tensor = Tensor::from_vec(values, view.shape(), device).map_err(|e| e.to_string())?;
+        tensors.insert(name, tensor);
+    }
+    Ok(tensors)
+}
+
+fn hex_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

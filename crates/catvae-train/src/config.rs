@@ -1,0 +1,418 @@
+//! Everything that a run depends on, as one checked value and as a TOML file.
+
+use std::path::{Path, PathBuf};
+
+use catvae_data::{Binarization, Dataset};
+use catvae_model::ModelConfig;
+use gumbel_core::TemperatureSchedule;
+use serde::{Deserialize, Serialize};
+
+use crate::error::io;
+use crate::optimizer::check_learning_rate;
+use crate::{Error, OptimizerKind, Result, TrainEstimator};
+
+/// Configuration of a training run; the defaults are the article's.
+///
+/// As a file it has the sections `[data]`, `[model]`, `[training]` and `[temperature]`; unknown
+/// sections and fields are errors. A run's own `config.toml` has `[provenance]` besides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// What is trained on.
+    pub data: DataSettings,
+    /// Sizes of the network.
+    pub model: ModelConfig,
+    /// How it is trained.
+    pub training: TrainingSettings,
+    /// The temperature τ of the relaxation over the steps.
+    pub temperature: TemperatureSchedule,
+    /// Where the file comes from; absent in a file written by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
+}
+
+/// The section `[data]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataSettings {
+    /// `digits` (drawn by the program), `mnist`, `fashion-mnist`, or the name of a folder in
+    /// MNIST's format.
+    pub dataset: String,
+    /// Where datasets lie, if not in the usual places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// How grey pixels become the values that the model sees.
+    pub binarization: Binarization,
+    /// Use only the first so many training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n_train: Option<usize>,
+    /// Use only the first so many test images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n_test: Option<usize>,
+}
+
+impl Default for DataSettings {
+    fn default() -> Self {
+        Self {
+            dataset: "digits".to_owned(),
+            data_dir: None,
+            binarization: Binarization::Grey,
+            n_train: None,
+            n_test: None,
+        }
+    }
+}
+
+/// The section `[training]`.
+///
+/// | field | default | purpose | range |
+/// |---|---|---|---|
+/// | `epochs` | 10 | passes over the training images | ≥ 1 |
+/// | `batch_size` | 100 | images in a step | ≥ 1 |
+/// | `optimizer` | `adam` | update rule | `adam`, `radam` |
+/// | `learning_rate` | 1e-3 | its step size | finite, > 0 |
+/// | `estimator` | `gumbel-softmax` | gradient through the discrete sample | see [`TrainEstimator`] |
+/// | `seed` | 0 | fixes initialisation, order and noise | any up to 2^63 − 1 |
+/// | `eval_every` | 1 | epochs between test evaluations; 0 for the last epoch only | |
+/// | `unrelaxed` | true | track the unrelaxed objective beside the relaxed one | |
+/// | `checkpoint_every` | 0 | steps between checkpoints besides the one after each epoch; 0 for none | |
+/// | `keep_checkpoints` | 3 | how many of the newest stay | ≥ 1 |
+/// | `clip_gradient_norm` | none | largest norm of the whole gradient | finite, > 0 |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingSettings {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images in a step; the last step of an epoch may have fewer.
+    pub batch_size: usize,
+    /// Update rule.
+    pub optimizer: OptimizerKind,
+    /// Step size of the optimiser.
+    pub learning_rate: f64,
+    /// How a gradient gets through the discrete sample.
+    pub estimator: TrainEstimator,
+    /// Fixes initialisation, order and noise. TOML's integers end at 2^63 − 1.
+    pub seed: u64,
+    /// Epochs between evaluations on the test images; 0 for the last epoch only.
+    pub eval_every: usize,
+    /// Whether the unrelaxed objective is tracked on the training batches.
+    pub unrelaxed: bool,
+    /// Steps between checkpoints besides the one after each epoch; 0 for none.
+    pub checkpoint_every: u64,
+    /// How many of the newest checkpoints stay.
+    pub keep_checkpoints: usize,
+    /// Largest Euclidean norm of the whole gradient; a longer one is scaled down to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_gradient_norm: Option<f64>,
+}
+
+impl Default for TrainingSettings {
+    fn default() -> Self {
+        Self {
+            epochs: 10,
+            batch_size: 100,
+            optimizer: OptimizerKind::Adam,
+            learning_rate: 1e-3,
+            estimator: TrainEstimator::GumbelSoftmax,
+            seed: 0,
+            eval_every: 1,
+            unrelaxed: true,
+            checkpoint_every: 0,
+            keep_checkpoints: 3,
+            clip_gradient_norm: None,
+        }
+    }
+}
+
+/// The section `[provenance]` of a run's `config.toml`: what is needed to repeat the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Version of catvae that wrote the file.
+    pub version: String,
+    /// Device that the run was started on.
+    pub device: String,
+    /// Operating system and processor family.
+    pub platform: String,
+    /// Rows and columns of an image.
+    pub image_shape: [usize; 2],
+    /// SHA-256 of the training images and labels.
+    pub train_sha256: String,
+    /// SHA-256 of the test images and labels.
+    pub test_sha256: String,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            data: DataSettings::default(),
+            model: ModelConfig::default(),
+            training: TrainingSettings::default(),
+            temperature: TemperatureSchedule::Constant { value: 1.0 },
+            provenance: None,
+        }
+    }
+}
+
+/// Fields that may change when a run is resumed: how long it goes on, what is measured besides,
+/// and where the data lie (their checksums still have to fit).
+const MAY_CHANGE: [&str; 5] = [
+    "training.epochs",
+    "training.eval_every",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "data.data_dir",
+];
+
+impl TrainConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field that is out of range, by name.
+    pub fn check(&self) -> Result<()> {
+        self.model.check()?;
+        let training = &self.training;
+        at_least_one("training.epochs", training.epochs)?;
+        at_least_one("training.batch_size", training.batch_size)?;
+        at_least_one("training.keep_checkpoints", training.keep_checkpoints)?;
+        at_least_one("data.n_train", self.data.n_train.unwrap_or(1))?;
+        at_least_one("data.n_test", self.data.n_test.unwrap_or(1))?;
+        check_learning_rate(training.learning_rate)?;
+        if training.seed > i64::MAX as u64 {
+            return Err(Error::Setting {
+                field: "training.seed",
+                range: "at most 2^63 - 1",
+                value: training.seed.to_string(),
+            });
+        }
+        if let Some(norm) = training.clip_gradient_norm
+            && !(norm.is_finite() && norm > 0.0)
+        {
+            return Err(Error::Setting {
+                field: "training.clip_gradient_norm",
+                range: "finite and above 0",
+                value: norm.to_string(),
+            });
+        }
+        self.temperature.checked()?;
+        Ok(())
+    }
+
+    /// Reads a configuration file. What it leaves out has its default.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no TOML, has an unknown field, or a value out of range.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(io("cannot read", path))?;
+        let config = Self::from_toml(&text)
+            .map_err(|message| Error::ConfigFile { path: path.to_owned(), message })?;
+        Ok(config)
+    }
+
+    /// Parses and checks the text of a configuration file.
+    ///
+    /// # Errors
+    /// What is wrong, with line and column where the parser knows them.
+    pub fn from_toml(text: &str) -> std::result::Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+        config.check().map_err(|e| e.to_string())?;
+        Ok(config)
+    }
+
+    /// The text of a configuration file that [`Self::from_toml`] reads back to the same value.
+    ///
+    /// # Errors
+    /// A path that is not Unicode.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::ConfigFile {
+            path: PathBuf::from("config.toml"),
+            message: e.to_string(),
+        })
+    }
+
+    /// Compares with the configuration that a run was started with.
+    ///
+    /// # Errors
+    /// [`Error::ConfigurationDiffers`] naming the first field that may not change and did.
+    pub fn check_resumes(&self, started_with: &Self, run: &Path) -> Result<()> {
+        let (before, now) = (flatten(started_with)?, flatten(self)?);
+        let mut fields: Vec<&String> = before.keys().chain(now.keys()).collect();
+        fields.sort();
+        for field in fields {
+            if MAY_CHANGE.contains(&field.as_str()) || field.starts_with("provenance.") {
+                continue;
+            }
+            let show = |value: Option<&toml::Value>| {
+                value.map_or_else(|| "nothing".to_owned(), toml::Value::to_string)
+            };
+            let (before, now) = (before.get(field), now.get(field));
+            if before != now {
+                return Err(Error::ConfigurationDiffers {
+                    run: run.to_owned(),
+                    field: field.clone(),
+                    before: show(before),
+                    now: show(now),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Fits the configuration to a dataset: takes the subsets asked for, and records or checks the
+    /// checksums of the images.
+    ///
+    /// # Errors
+    /// [`Error::ImageSize`], [`Error::TooFewImages`], [`Error::OtherData`].
+    pub fn bind_data(&mut self, mut dataset: Dataset, device: &str) -> Result<Dataset> {
+        dataset.train = dataset.train.take(self.data.n_train.unwrap_or(usize::MAX));
+        dataset.test = dataset.test.take(self.data.n_test.unwrap_or(usize::MAX));
+        let actual = dataset.train.pixels_per_image();
+        if actual != self.model.n_pixels {
+            return Err(Error::ImageSize { expected: self.model.n_pixels, actual });
+        }
+        for (what, set) in [("the training set", &dataset.train), ("the test set", &dataset.test)] {
+            if set.is_empty() {
+                return Err(Error::TooFewImages { what, n_images: 0, needed: 1 });
+            }
+        }
+        let (train, test) = (dataset.train.checksum(), dataset.test.checksum());
+        if let Some(old) = &self.provenance {
+            for (part, expected, actual) in
+                [("training", &old.train_sha256, &train), ("test", &old.test_sha256, &test)]
+            {
+                if expected != actual {
+                    return Err(Error::OtherData {
+                        dataset: dataset.name,
+                        part,
+                        expected: expected.clone(),
+                        actual: actual.clone(),
+                    });
+                }
+            }
+        }
+        self.provenance = Some(Provenance {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            device: device.to_owned(),
+            platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+            image_shape: [dataset.train.rows(), dataset.train.cols()],
+            train_sha256: train,
+            test_sha256: test,
+        });
+        Ok(dataset)
+    }
+}
+
+fn at_least_one(field: &'static str, value: usize) -> Result<()> {
+    if value >= 1 {
+        return Ok(());
+    }
+    Err(Error::Setting { field, range: "at least 1", value: value.to_string() })
+}
+
+/// All fields under their dotted names.
+fn flatten(config: &TrainConfig) -> Result<std::collections::BTreeMap<String, toml::Value>> {
+    fn walk(
+        prefix: &str,
+        value: toml::Value,
+        into: &mut std::collections::BTreeMap<String, toml::Value>,
+    ) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+                    walk(&name, value, into);
+                }
+            }
+            value => {
+                into.insert(prefix.to_owned(), value);
+            }
+        }
+    }
+    let value = toml::Value::try_from(config).map_err(|e| Error::ConfigFile {
+        path: PathBuf::from("config.toml"),
+        message: e.to_string(),
+    })?;
+    let mut fields = std::collections::BTreeMap::new();
+    walk("", value, &mut fields);
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_is_the_article() {
+        let c = TrainConfig::default();
+        c.check().unwrap();
+        assert_eq!((c.training.epochs, c.training.batch_size), (10, 100));
+        assert_eq!((c.training.learning_rate, c.temperature.at(0)), (1e-3, 1.0));
+    }
+
+    #[test]
+    fn a_configuration_survives_its_file() {
+        let mut config = TrainConfig::default();
+        config.data.n_train = Some(500);
+        config.data.binarization = Binarization::Dynamic { seed: 3 };
+        config.training.clip_gradient_norm = Some(5.0);
+        config.training.estimator = TrainEstimator::StGumbelSoftmax;
+        config.temperature =
+            TemperatureSchedule::Exponential { init: 1.0, rate: 3e-5, min: 0.5, every: 1000 };
+        let text = config.to_toml().unwrap();
+        assert_eq!(TrainConfig::from_toml(&text).unwrap(), config, "{text}");
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(TrainConfig::from_toml("").unwrap(), TrainConfig::default());
+    }
+
+    #[test]
+    fn unknown_fields_are_named_with_their_line() {
+        let error = TrainConfig::from_toml("[training]\nepoch = 3\n").unwrap_err();
+        assert!(error.contains("line 2") && error.contains("unknown field `epoch`"), "{error}");
+        let error = TrainConfig::from_toml("[trainig]\n").unwrap_err();
+        assert!(error.contains("unknown field `trainig`"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        for (text, expected) in [
+            ("[training]\nepochs = 0", "training.epochs must be at least 1, but is 0"),
+            ("[training]\nbatch_size = 0", "training.batch_size must be at least 1"),
+            ("[training]\nlearning_rate = nan", "training.learning_rate must be finite"),
+            ("[training]\nclip_gradient_norm = -1.0", "training.clip_gradient_norm"),
+            ("[training]\nestimator = \"softmax\"", "softmax"),
+            ("[model]\nn_categories = 1", "n_categories must be at least 2, but is 1"),
+            ("[data]\nn_train = 0", "data.n_train must be at least 1"),
+            ("[temperature]\nkind = \"constant\"\nvalue = 0.0", "value"),
+            ("[temperature]\nkind = \"constant\"\nvalue = nan", "value"),
+        ] {
+            let error = TrainConfig::from_toml(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_resume_may_go_on_longer_but_not_otherwise() {
+        let before = TrainConfig::default();
+        let mut now = before.clone();
+        now.training.epochs = 20;
+        now.check_resumes(&before, Path::new("run")).unwrap();
+        now.training.learning_rate = 2e-3;
+        let error = now.check_resumes(&before, Path::new("run")).unwrap_err().to_string();
+        assert!(error.contains("training.learning_rate = 0.001"), "{error}");
+        assert!(error.contains("training.learning_rate = 0.002"), "{error}");
+    }
+
+    #[test]
+    fn other_images_than_the_recorded_ones_are_refused() {
+        let data = || catvae_data::digits_with(1, 20, 10);
+        let mut config = TrainConfig::default();
+        config.bind_data(data(), "cpu").unwrap();
+        config.bind_data(data(), "cpu").unwrap();
+        let other = catvae_data::digits_with(2, 20, 10);
+        let error = config.bind_data(other, "cpu").unwrap_err().to_string();
+        assert!(error.contains("training images of digits"), "{error}");
+    }
+}

@@ -1,0 +1,204 @@
+//! One object per epoch, and the file that they are kept in.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::durable::write_atomically;
+use crate::error::io;
+use crate::{Error, Result};
+
+/// What is known of an epoch. All objectives are means over images, in nats; `train_*` are running
+/// means over the epoch, `test_*` are unrelaxed. What was not computed is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochMetrics {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Steps since the start of the run.
+    pub step: u64,
+    /// τ of the epoch's last step.
+    pub temperature: f64,
+    /// Step size of the optimiser.
+    pub learning_rate: f64,
+    /// Relaxed objective: what was trained on.
+    pub train_neg_elbo: f64,
+    /// Its cross-entropy.
+    pub train_bce: f64,
+    /// Its KL.
+    pub train_kl: f64,
+    /// Unrelaxed objective on the same batches.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub train_neg_elbo_unrelaxed: Option<f64>,
+    /// Unrelaxed objective on the test images.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub test_neg_elbo: Option<f64>,
+    /// Its cross-entropy.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub test_bce: Option<f64>,
+    /// Its KL.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub test_kl: Option<f64>,
+    /// All of training: batching, noise, forward, backward, optimiser, loss read-back; neither
+    /// evaluation nor the unrelaxed pass.
+    pub train_seconds: f64,
+    /// `train_seconds` over steps, in ms.
+    pub step_ms: f64,
+    /// Training images over `train_seconds`.
+    pub images_per_second: f64,
+}
+
+/// `metrics.jsonl`: valid JSON lines at every moment, one per epoch, in order.
+#[derive(Debug)]
+pub struct Metrics {
+    path: PathBuf,
+}
+
+impl Metrics {
+    /// The file at `path`, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Appends a line and flushes it to the disk. A line that cannot be written whole is taken
+    /// back.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn append(&self, metrics: &EpochMetrics) -> Result<()> {
+        let path = &self.path;
+        let line = line_of(path, metrics)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(io("cannot open", path))?;
+        let length = file.seek(SeekFrom::End(0)).map_err(io("cannot read", path))?;
+        let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            // The first error is the one to report; if the file cannot be cut either, the next
+            // reader drops the torn line.
+            let _ = file.set_len(length);
+            return Err(io("cannot write", path)(error));
+        }
+        Ok(())
+    }
+
+    /// All epochs in order. A torn last line, left by a crash, is passed over.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::MetricsLine`] for any other line that is no such object.
+    pub fn read(&self) -> Result<Vec<EpochMetrics>> {
+        let path = &self.path;
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io("cannot open", path)(error)),
+        };
+        let mut reader = BufReader::new(file);
+        let mut epochs = Vec::new();
+        let mut text = String::new();
+        for line in 1.. {
+            text.clear();
+            if reader.read_line(&mut text).map_err(io("cannot read", path))? == 0
+                || !text.ends_with('\n')
+            {
+                break;
+            }
+            let metrics = serde_json::from_str(&text).map_err(|error| Error::MetricsLine {
+                path: path.clone(),
+                line,
+                message: error.to_string(),
+            })?;
+            epochs.push(metrics);
+        }
+        Ok(epochs)
+    }
+
+    /// Keeps the epochs that were complete at `step`: a run resumed there writes the later ones
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`Error::Io`].
+    pub fn truncate_after(&self, step: u64) -> Result<()> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        for metrics in self.read()?.iter().filter(|m| m.step <= step) {
+            text.push_str(&line_of(&self.path, metrics)?);
+        }
+        write_atomically(&self.path, text.as_bytes())
+    }
+}
+
+fn line_of(path: &Path, metrics: &EpochMetrics) -> Result<String> {
+    let mut line = serde_json::to_string(metrics)
+        .map_err(|error| io("cannot write", path)(std::io::Error::other(error)))?;
+    line.push('\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(epoch: usize) -> EpochMetrics {
+        EpochMetrics {
+            epoch,
+            step: 600 * epoch as u64,
+            temperature: 1.0,
+            learning_rate: 1e-3,
+            train_neg_elbo: 0.1 + epoch as f64,
+            train_bce: 1.0 / 3.0,
+            train_kl: 0.2,
+            train_neg_elbo_unrelaxed: None,
+            test_neg_elbo: Some(2.0),
+            test_bce: Some(1.5),
+            test_kl: Some(0.5),
+            train_seconds: 1.0,
+            step_ms: 1.5,
+            images_per_second: 100.0,
+        }
+    }
+
+    #[test]
+    fn lines_come_back_bit_for_bit_and_absent_stays_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = Metrics::new(dir.path().join("metrics.jsonl"));
+        assert_eq!(metrics.read().unwrap(), []);
+        metrics.append(&epoch(1)).unwrap();
+        metrics.append(&epoch(2)).unwrap();
+        assert_eq!(metrics.read().unwrap(), [epoch(1), epoch(2)]);
+        let text = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
+        assert!(!text.contains("unrelaxed") && !text.contains("null"), "{text}");
+    }
+
+    #[test]
+    fn a_torn_last_line_is_dropped_and_truncation_removes_later_epochs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let metrics = Metrics::new(&path);
+        for i in 1..=3 {
+            metrics.append(&epoch(i)).unwrap();
+        }
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.truncate(text.len() - 20);
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(metrics.read().unwrap(), [epoch(1), epoch(2)]);
+        metrics.truncate_after(600).unwrap();
+        assert_eq!(metrics.read().unwrap(), [epoch(1)]);
+        metrics.append(&epoch(2)).unwrap();
+        assert_eq!(metrics.read().unwrap(), [epoch(1), epoch(2)]);
+    }
+
+    #[test]
+    fn a_broken_line_in_the_middle_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        std::fs::write(&path, "{}\nnot json\n").unwrap();
+        let error = Metrics::new(&path).read().unwrap_err().to_string();
+        assert!(error.contains("metrics.jsonl line 1: missing field `epoch`"), "{error}");
+    }
+}

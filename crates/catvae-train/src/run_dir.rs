@@ -1,0 +1,129 @@
+//! The folder of a run: where everything of it lies, and who may write there.
+
+use std::fs::{self, File, TryLockError};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use crate::durable::write_atomically;
+use crate::error::io;
+use crate::{Checkpoints, Error, Metrics, Result, TrainConfig};
+
+/// A run folder.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+/// A run folder that this process alone may write to, until this is dropped or the process ends.
+#[derive(Debug)]
+pub struct LockedRun {
+    run: RunDir,
+    _lock: File,
+}
+
+impl Deref for LockedRun {
+    type Target = RunDir;
+
+    fn deref(&self) -> &RunDir {
+        &self.run
+    }
+}
+
+impl LockedRun {
+    /// Writes the configuration of the run.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_config(&self, config: &TrainConfig) -> Result<()> {
+        let text = format!(
+            "# Written by catvae. `catvae train --config` with this file repeats the run.\n\n{}",
+            config.to_toml()?
+        );
+        write_atomically(&self.config_path(), text.as_bytes())
+    }
+}
+
+impl RunDir {
+    /// The folder at `path`, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `config.toml`: the resolved configuration.
+    pub fn config_path(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    /// `metrics.jsonl`.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(self.path.join("metrics.jsonl"))
+    }
+
+    /// `checkpoints/`.
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(self.path.join("checkpoints"))
+    }
+
+    /// Whether a run was started here.
+    pub fn holds_run(&self) -> bool {
+        self.config_path().is_file()
+    }
+
+    /// Makes the folder where it is missing and locks it against other processes.
+    ///
+    /// # Errors
+    /// [`Error::Locked`]; [`Error::Io`] when the folder cannot be made or written to.
+    pub fn lock(&self) -> Result<LockedRun> {
+        fs::create_dir_all(&self.path).map_err(io("cannot create", &self.path))?;
+        let path = self.path.join(".lock");
+        let file = File::create(&path).map_err(io("cannot write", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(LockedRun { run: self.clone(), _lock: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked { path: self.path.clone() }),
+            Err(TryLockError::Error(error)) => Err(io("cannot lock", &path)(error)),
+        }
+    }
+
+    /// Reads the configuration of the run.
+    ///
+    /// # Errors
+    /// [`Error::NoRun`] when the folder holds no run; those of [`TrainConfig::read`].
+    pub fn read_config(&self) -> Result<TrainConfig> {
+        if !self.holds_run() {
+            return Err(Error::NoRun { path: self.path.clone() });
+        }
+        TrainConfig::read(&self.config_path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_is_refused_until_the_first_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::new(dir.path().join("new/run"));
+        let first = run.lock().unwrap();
+        let error = run.lock().unwrap_err().to_string();
+        assert!(error.contains("another process is training"), "{error}");
+        drop(first);
+        run.lock().unwrap();
+    }
+
+    #[test]
+    fn the_configuration_survives_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::new(dir.path());
+        assert!(run.read_config().unwrap_err().to_string().contains("is not a run folder"));
+        let mut config = TrainConfig::default();
+        config.training.seed = 42;
+        run.lock().unwrap().write_config(&config).unwrap();
+        assert_eq!(run.read_config().unwrap(), config);
+    }
+}

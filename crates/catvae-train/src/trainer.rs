@@ -1,0 +1,398 @@
+//! The training loop.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use catvae_data::{Batch, Batches, Dataset};
+use catvae_model::{CategoricalVae, Parameter};
+use gumbel_core::{Generator, Temperature};
+
+use crate::checkpoint::Snapshot;
+use crate::evaluate::scalar;
+use crate::stream;
+use crate::{
+    EpochMetrics, Error, LoadedCheckpoint, LockedRun, Objective, Optimizer, Position, Result,
+    TrainConfig, evaluate,
+};
+
+/// Something that happened in a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step was taken.
+    Step(StepReport),
+    /// An epoch is complete and its metrics are written.
+    Epoch {
+        /// Its metrics.
+        metrics: &'a EpochMetrics,
+        /// The model as it is now.
+        model: &'a CategoricalVae,
+    },
+    /// A checkpoint is on the disk.
+    Checkpoint(&'a Path),
+}
+
+/// A step, as far as progress displays want to know.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// Steps since the start of the run.
+    pub step: u64,
+    /// The epoch, counted from 1.
+    pub epoch: usize,
+    /// Batches of the epoch that are done.
+    pub batches_done: usize,
+    /// Batches that the epoch has.
+    pub n_batches: usize,
+    /// Relaxed objective of this step's batch, mean over its images, in nats.
+    pub neg_elbo: f64,
+    /// τ of the step.
+    pub temperature: f64,
+    /// Images of a full batch.
+    pub images_per_batch: f64,
+    /// Training images per second, mean over the epoch so far.
+    pub images_per_second: f64,
+}
+
+/// How a call of [`Trainer::run`] ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// It was asked to stop; the checkpoint continues exactly there.
+    Stopped {
+        /// The checkpoint written last.
+        checkpoint: PathBuf,
+    },
+}
+
+/// A model in training.
+#[derive(Debug)]
+pub struct Trainer {
+    config: TrainConfig,
+    device: Device,
+    model: CategoricalVae,
+    parameters: Vec<Parameter>,
+    optimizer: Optimizer,
+    noise: Generator,
+    unrelaxed_noise: Generator,
+    position: Position,
+    last_checkpoint: Option<PathBuf>,
+}
+
+/// How far an epoch got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EpochProgress {
+    /// All batches are done.
+    Complete,
+    /// All batches are done, and a stop was asked for at the last: the epoch is still closed.
+    CompleteThenStop,
+    /// A stop was asked for before the last batch.
+    Interrupted,
+}
+
+/// The value of a step's objectives, means over the batch, in nats.
+struct StepLoss {
+    bce: f64,
+    kl: f64,
+    bce_unrelaxed: Option<f64>,
+    /// Time of the unrelaxed pass, which does not count as training.
+    untimed: Duration,
+}
+
+impl Trainer {
+    /// A fresh model.
+    ///
+    /// # Errors
+    /// Those of [`TrainConfig::check`].
+    pub fn new(config: TrainConfig, device: Device) -> Result<Self> {
+        config.check()?;
+        let seed = Generator::new(config.training.seed);
+        let model = CategoricalVae::initialise(
+            &config.model,
+            &device,
+            &mut seed.stream(stream::INITIALISATION),
+        )?;
+        let parameters = model.parameters();
+        let optimizer =
+            Optimizer::new(config.training.optimizer, config.training.learning_rate, &parameters)?;
+        Ok(Self {
+            noise: seed.stream(stream::NOISE),
+            unrelaxed_noise: seed.stream(stream::UNRELAXED),
+            config,
+            device,
+            model,
+            parameters,
+            optimizer,
+            position: Position::default(),
+            last_checkpoint: None,
+        })
+    }
+
+    /// Goes on exactly where a checkpoint was written.
+    ///
+    /// # Errors
+    /// Those of [`TrainConfig::check`].
+    pub fn resume(
+        config: TrainConfig,
+        checkpoint: LoadedCheckpoint,
+        device: Device,
+    ) -> Result<Self> {
+        config.check()?;
+        let parameters = checkpoint.model.parameters();
+        let mut optimizer =
+            Optimizer::new(config.training.optimizer, config.training.learning_rate, &parameters)?;
+        optimizer.restore(checkpoint.optimizer_steps, checkpoint.moments)?;
+        Ok(Self {
+            config,
+            device,
+            model: checkpoint.model,
+            parameters,
+            optimizer,
+            noise: Generator::from_state(&checkpoint.noise),
+            unrelaxed_noise: Generator::from_state(&checkpoint.unrelaxed_noise),
+            position: checkpoint.position,
+            last_checkpoint: Some(checkpoint.path),
+        })
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> &CategoricalVae {
+        &self.model
+    }
+
+    /// How far the run has come.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// Trains until all epochs are done or `on_event` breaks, and keeps metrics and checkpoints in
+    /// the run folder.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`]; [`Error::Io`] when something cannot
+    /// be kept. Checkpoints written before stay good.
+    pub fn run(
+        &mut self,
+        dataset: &Dataset,
+        run: &LockedRun,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Outcome> {
+        run.metrics().truncate_after(self.position.step)?;
+        while self.position.epochs_done < self.config.training.epochs {
+            let progress = self.train_epoch(dataset, run, on_event)?;
+            if progress == EpochProgress::Interrupted {
+                return Ok(Outcome::Stopped { checkpoint: self.save(run, on_event)? });
+            }
+            let metrics = self.finish_epoch(dataset)?;
+            run.metrics().append(&metrics)?;
+            let checkpoint = self.save(run, on_event)?;
+            let flow = on_event(Event::Epoch { metrics: &metrics, model: &self.model });
+            let asked_to_stop = progress == EpochProgress::CompleteThenStop || flow.is_break();
+            if asked_to_stop && self.position.epochs_done < self.config.training.epochs {
+                return Ok(Outcome::Stopped { checkpoint });
+            }
+        }
+        Ok(Outcome::Finished)
+    }
+
+    fn train_epoch(
+        &mut self,
+        dataset: &Dataset,
+        run: &LockedRun,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<EpochProgress> {
+        let settings = &self.config.training;
+        let checkpoint_every = settings.checkpoint_every;
+        let batches = Batches {
+            batch_size: NonZeroUsize::new(settings.batch_size).unwrap_or(NonZeroUsize::MIN),
+            shuffle_seed: Some(settings.seed),
+            binarization: self.config.data.binarization,
+            drop_last: false,
+        };
+        let n_batches = batches.n_batches(&dataset.train);
+        let epoch = self.position.epochs_done;
+        let mut source = batches.epoch(&dataset.train, epoch as u64, self.position.batches_done);
+        loop {
+            let start = Instant::now();
+            let Some(batch) = source.next() else {
+                return Ok(EpochProgress::Complete);
+            };
+            let n_images = batch.len as u64;
+            let temperature = self.config.temperature.at(self.position.step);
+            let loss = self.step(batch, temperature)?;
+
+            let position = &mut self.position;
+            position.step += 1;
+            position.batches_done += 1;
+            position.n_images += n_images;
+            position.sum_bce += n_images as f64 * loss.bce;
+            position.sum_kl += n_images as f64 * loss.kl;
+            position.sum_bce_unrelaxed += n_images as f64 * loss.bce_unrelaxed.unwrap_or(0.0);
+            position.train_seconds += start.elapsed().saturating_sub(loss.untimed).as_secs_f64();
+
+            let report = StepReport {
+                step: position.step,
+                epoch: epoch + 1,
+                batches_done: position.batches_done,
+                n_batches,
+                neg_elbo: loss.bce + loss.kl,
+                temperature,
+                images_per_batch: self.config.training.batch_size as f64,
+                images_per_second: position.n_images as f64 / position.train_seconds,
+            };
+            let epoch_goes_on = position.batches_done < n_batches;
+            let due = checkpoint_every > 0 && position.step.is_multiple_of(checkpoint_every);
+            if due && epoch_goes_on {
+                self.save(run, on_event)?;
+            }
+            if on_event(Event::Step(report)).is_break() {
+                return Ok(match epoch_goes_on {
+                    true => EpochProgress::Interrupted,
+                    false => EpochProgress::CompleteThenStop,
+                });
+            }
+        }
+    }
+
+    /// One step on one batch: relaxed objective, gradient, update.
+    fn step(&mut self, batch: Batch, temperature: f64) -> Result<StepLoss> {
+        let shape = (batch.len, self.config.model.n_pixels);
+        let images = Tensor::from_vec(batch.images, shape, &self.device)?;
+        let temperature = Temperature::new(temperature)?;
+        let estimator = self.config.training.estimator;
+        let objective =
+            Objective::relaxed(&self.model, &images, estimator, temperature, &mut self.noise);
+        let objective = objective.map_err(|error| match error {
+            Error::Sampling(logits @ gumbel_core::Error::InvalidLogit { .. }) => {
+                self.not_finite(format!("{logits}"))
+            }
+            error => error,
+        })?;
+
+        let (bce, kl) = (scalar(&objective.neg_elbo.bce)?, scalar(&objective.neg_elbo.kl)?);
+        if !(bce + kl).is_finite() {
+            return Err(self.not_finite(format!("the loss is {}", bce + kl)));
+        }
+
+        let untimed = Instant::now();
+        let bce_unrelaxed = if self.config.training.unrelaxed {
+            let logits = objective.latent_logits.detach();
+            let unrelaxed =
+                Objective::unrelaxed(&self.model, &images, logits, &mut self.unrelaxed_noise)?;
+            Some(scalar(&unrelaxed.neg_elbo.bce)?)
+        } else {
+            None
+        };
+        let untimed = untimed.elapsed();
+
+        let gradients = self.gradients(&objective.neg_elbo.total()?)?;
+        self.optimizer.step(&self.parameters, &gradients)?;
+        Ok(StepLoss { bce, kl, bce_unrelaxed, untimed })
+    }
+
+    fn not_finite(&self, what: String) -> Error {
+        Error::NotFinite {
+            what,
+            step: self.position.step + 1,
+            epoch: self.position.epochs_done + 1,
+            checkpoint: self.last_checkpoint.clone(),
+        }
+    }
+
+    /// The gradient of every parameter, checked and clipped.
+    fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
+        let mut store = loss.backward()?;
+        let mut gradients = Vec::with_capacity(self.parameters.len());
+        let mut squared_norm = 0.0;
+        for parameter in &self.parameters {
+            let gradient = store
+                .remove(parameter.var.as_tensor())
+                .ok_or_else(|| Error::NoGradient { parameter: parameter.name.clone() })?;
+            let squares = sum_of_squares(&gradient)?;
+            if !squares.is_finite() {
+                let what = format!("the gradient of {} is not finite", parameter.name);
+                return Err(self.not_finite(what));
+            }
+            squared_norm += squares;
+            gradients.push(gradient);
+        }
+        match self.config.training.clip_gradient_norm {
+            Some(max_norm) if squared_norm > max_norm * max_norm => {
+                let scale = max_norm / squared_norm.sqrt();
+                gradients.iter().map(|g| Ok(g.affine(scale, 0.0)?)).collect()
+            }
+            _ => Ok(gradients),
+        }
+    }
+
+    /// Evaluates where due, and closes the running means.
+    fn finish_epoch(&mut self, dataset: &Dataset) -> Result<EpochMetrics> {
+        let settings = &self.config.training;
+        let epoch = self.position.epochs_done + 1;
+        let due = settings.eval_every > 0 && epoch.is_multiple_of(settings.eval_every);
+        let test = if due || epoch == settings.epochs {
+            // The same draws every time, so that epochs differ by their models alone.
+            let mut generator = Generator::new(settings.seed).stream(stream::EVALUATION);
+            let binarization = self.config.data.binarization;
+            Some(evaluate(&self.model, &dataset.test, binarization, &self.device, &mut generator)?)
+        } else {
+            None
+        };
+        let position = &self.position;
+        let n_images = position.n_images as f64;
+        let (bce, kl) = (position.sum_bce / n_images, position.sum_kl / n_images);
+        let metrics = EpochMetrics {
+            epoch,
+            step: position.step,
+            temperature: self.config.temperature.at(position.step.saturating_sub(1)),
+            learning_rate: self.optimizer.learning_rate(),
+            train_neg_elbo: bce + kl,
+            train_bce: bce,
+            train_kl: kl,
+            train_neg_elbo_unrelaxed: settings
+                .unrelaxed
+                .then(|| position.sum_bce_unrelaxed / n_images + kl),
+            test_neg_elbo: test.map(|t| t.neg_elbo),
+            test_bce: test.map(|t| t.bce),
+            test_kl: test.map(|t| t.kl),
+            train_seconds: position.train_seconds,
+            step_ms: 1e3 * position.train_seconds / position.batches_done as f64,
+            images_per_second: n_images / position.train_seconds,
+        };
+        self.position = Position { step: position.step, epochs_done: epoch, ..Position::default() };
+        Ok(metrics)
+    }
+
+    fn save(
+        &mut self,
+        run: &LockedRun,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<PathBuf> {
+        let snapshot = Snapshot {
+            position: &self.position,
+            model: &self.model,
+            optimizer: &self.optimizer,
+            noise: self.noise.state(),
+            unrelaxed_noise: self.unrelaxed_noise.state(),
+        };
+        let path = run.checkpoints().save(&snapshot, self.config.training.keep_checkpoints)?;
+        self.last_checkpoint = Some(path.clone());
+        // A wish to stop is heard at the next step.
+        let _ = on_event(Event::Checkpoint(&path));
+        Ok(path)
+    }
+}
+
+/// Σ x², in f64 on the CPU; it is finite exactly when every x is.
+fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    if let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) =
+        (&*storage, layout.contiguous_offsets())
+    {
+        return Ok(values[start..end].iter().map(|&x| f64::from(x) * f64::from(x)).sum());
+    }
+    drop(storage);
+    Ok(tensor.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?)
+}
