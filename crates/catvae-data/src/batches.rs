@@ -178,3 +178,38 @@ impl BatchMaker {
         Some(batch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digits_with;
+
+    #[test]
+    fn batches_made_without_a_thread_are_the_same() {
+        let set = digits_with(1, 50, 0).train;
+        let batches = Batches {
+            batch_size: NonZeroUsize::new(8).unwrap(),
+            shuffle_seed: Some(1),
+            binarization: Binarization::Dynamic { seed: 2 },
+            drop_last: false,
+        };
+        let maker = BatchMaker {
+            batches,
+            order: batches.order(&set, 3),
+            set: set.clone(),
+            epoch: 3,
+            next_batch: 1,
+            n_batches: batches.n_batches(&set),
+        };
+        let mut here = EpochBatches { source: Source::Here { maker, spare: Batch::default() } };
+        let mut threaded = batches.epoch(&set, 3, 1);
+        let mut n_batches = 0;
+        while let Some(batch) = here.next() {
+            assert_eq!(Some(&batch), threaded.next().as_ref());
+            here.recycle(batch);
+            n_batches += 1;
+        }
+        assert_eq!(n_batches, 6);
+        assert_eq!(threaded.next(), None);
+    }
+}

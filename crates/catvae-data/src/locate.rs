@@ -39,3 +39,55 @@ fn locate_in(
         None => Err(Error::DatasetNotFound { name: name.to_owned(), places }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{digits_with, write_folder};
+
+    /// A temporary folder with a tiny dataset in each of the sub-folders.
+    fn with_datasets(folders: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for folder in folders {
+            write_folder(&root.path().join(folder), &digits_with(0, 1, 1)).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn places_are_searched_in_their_order() {
+        let all = ["given", "given/mnist", "variable/mnist", "data/mnist"];
+        for (n_missing, expected) in all.iter().enumerate() {
+            let root = with_datasets(&all[n_missing..]);
+            // The folder itself comes first, so it must hold no files for the later places.
+            let path = |name| root.path().join(name);
+            let found =
+                locate_in("mnist", Some(&path("given")), Some(&path("variable")), &path("data"));
+            assert_eq!(found.unwrap(), path(expected));
+        }
+    }
+
+    #[test]
+    fn a_single_one_of_the_files_is_enough_to_be_found() {
+        let root = with_datasets(&["data/mnist"]);
+        let dir = root.path().join("data/mnist");
+        for name in ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"]
+        {
+            std::fs::remove_file(dir.join(name)).unwrap();
+        }
+        let found = locate_in("mnist", None, None, &root.path().join("data")).unwrap();
+        assert_eq!(found, dir);
+        assert!(matches!(crate::load_folder(&found), Err(Error::MissingFile { .. })));
+    }
+
+    #[test]
+    fn nothing_found_names_every_place_and_the_download() {
+        let given = Path::new("given");
+        let error = locate_in("fashion-mnist", Some(given), Some(Path::new("all")), given);
+        let message = error.unwrap_err().to_string();
+        for part in ["given,", "given/fashion-mnist", "all/fashion-mnist"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(message.contains("`cargo xtask download fashion-mnist`"), "{message}");
+    }
+}

@@ -53,6 +53,20 @@ const ZERO: &[Variant] = &[
             &[stroke![30 6, 10 14, -4 36, -5 64, 8 90, 32 97, 54 86, 66 60, 62 30, 44 8, 18 6]],
         ],
     },
+    // Begun at the right, the end crossing the start.
+    Variant {
+        weight: 3,
+        forms: &[
+            &[stroke![
+                46 12, 30 2, 12 14, 2 40, 4 68, 18 94, 38 94, 54 72, 58 44, 50 18, 34 6,
+                20 12
+            ]],
+            &[stroke![
+                54 4, 34 4, 14 18, 4 42, 4 70, 16 92, 34 96, 48 76, 54 48, 46 22, 30 10,
+                10 2
+            ]],
+        ],
+    },
 ];
 
 const ONE: &[Variant] = &[
@@ -115,6 +129,7 @@ const THREE: &[Variant] = &[
             &[stroke![8 12, 26 1, 46 10, 42 32, 20 46 corner, 44 56, 50 78, 32 97, 2 90]],
             &[stroke![2 10, 24 0, 48 6, 50 26, 28 44 corner, 52 52, 58 74, 38 96, 4 98]],
             &[stroke![12 16, 28 2, 42 14, 38 34, 24 44 corner, 40 56, 44 80, 28 98, 6 84]],
+            &[stroke![-6 10, 22 -2, 52 4, 52 24, 26 42 corner, 54 50, 64 72, 38 96, -8 94]],
         ],
     },
     // A small loop in the middle.
@@ -248,16 +263,16 @@ const EIGHT: &[Variant] = &[
         weight: 7,
         forms: &[
             &[stroke![
-                46 12, 28 1, 10 14, 18 36, 38 54, 48 76, 34 97, 12 93, 6 74, 24
-                52, 44 32, 48 14, 38 4
+                46 12, 28 1, 10 14, 18 36, 38 54, 48 76, 34 97, 12 93, 6 74, 24 52, 44 32,
+                48 14, 38 4
             ]],
             &[stroke![
-                54 8, 34 0, 16 14, 20 36, 34 54, 38 78, 24 98, 8 92, 6 76, 24
-                54, 46 32, 56 14, 48 4
+                54 8, 34 0, 16 14, 20 36, 34 54, 38 78, 24 98, 8 92, 6 76, 24 54, 46 32,
+                56 14, 48 4
             ]],
             &[stroke![
-                44 18, 28 3, 4 10, 8 34, 40 50, 58 74, 38 98, 6 96, -2 74, 22
-                54, 42 38, 48 20, 40 8
+                44 18, 28 3, 4 10, 8 34, 40 50, 58 74, 38 98, 6 96, -2 74, 22 54, 42 38,
+                48 20, 40 8
             ]],
         ],
     },
@@ -300,12 +315,12 @@ const NINE: &[Variant] = &[
         weight: 3,
         forms: &[
             &[stroke![
-                46 16, 30 2, 10 12, 6 34, 22 46, 40 36, 47 16 corner, 48 46, 44
-                80, 24 98, 4 88
+                46 16, 30 2, 10 12, 6 34, 22 46, 40 36, 47 16 corner, 48 46, 44 80, 24 98,
+                4 88
             ]],
             &[stroke![
-                44 14, 26 2, 6 16, 6 38, 24 46, 40 34, 46 14 corner, 47 48, 40
-                82, 20 97, 2 96
+                44 14, 26 2, 6 16, 6 38, 24 46, 40 34, 46 14 corner, 47 48, 40 82, 20 97,
+                2 96
             ]],
         ],
     },
@@ -318,3 +333,24 @@ const NINE: &[Variant] = &[
         ],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_a_variant_have_the_same_strokes_and_knots() {
+        for (digit, variants) in ALPHABET.iter().enumerate() {
+            for variant in *variants {
+                let shape = |form: Form| -> Vec<Vec<bool>> {
+                    form.iter().map(|s| s.iter().map(|knot| knot.is_corner).collect()).collect()
+                };
+                let first = shape(variant.forms[0]);
+                assert!(first.iter().all(|stroke| stroke.len() >= 2), "a stroke of {digit}");
+                for form in variant.forms {
+                    assert_eq!(shape(form), first, "a form of {digit}");
+                }
+            }
+        }
+    }
+}

@@ -25,8 +25,6 @@ pub(super) struct Writing {
     pub(super) strokes: Vec<Vec<PenPoint>>,
     /// The width over which ink fades to paper, in pixels.
     pub(super) edge: f32,
-    /// The darkness of full ink, at most 1.
-    pub(super) darkness: f32,
 }
 
 /// Writes `digit` once.
@@ -34,69 +32,84 @@ pub(super) fn write(rng: &mut ChaCha8Rng, digit: usize) -> Writing {
     let hand = Hand::draw(rng);
     let mut strokes: Vec<Vec<PenPoint>> = Vec::new();
     for mut knots in blend_forms(rng, digit) {
-        for knot in &mut knots {
-            hand.displace(rng, knot);
-        }
+        hand.displace(rng, &mut knots, strokes.is_empty());
         strokes.push(hand.trace(rng, &knots));
     }
     fit(&mut strokes, hand.radius);
-    Writing { strokes, edge: hand.edge, darkness: hand.darkness }
+    Writing { strokes, edge: hand.edge }
 }
 
 /// The habits of one writer; lengths in half heights of a digit unless said otherwise.
 struct Hand {
     /// How far a knot strays, standard deviation.
     unsteadiness: f32,
-    /// Coefficients of the quadratic bends of the plane.
-    bends: [f32; 4],
+    /// How much `u²`, `uv` and `v²` add to `u`.
+    bends_u: [f32; 3],
+    /// How much `u²`, `uv` and `v²` add to `v`.
+    bends_v: [f32; 3],
     /// Maps knots to the paper: width, slant and rotation.
     matrix: [[f32; 2]; 2],
     /// How soft corners become: 0 sharp, 1 as smooth as any other knot.
     roundness: f32,
     /// Half the width of a stroke, in pixels.
     radius: f32,
-    /// How much the pressure varies along a stroke, relative.
+    /// How much the pressure varies from knot to knot, relative.
     pressure_spread: f32,
+    /// How ragged the outline is, relative to the radius.
+    raggedness: f32,
     edge: f32,
-    darkness: f32,
 }
 
 impl Hand {
     fn draw(rng: &mut ChaCha8Rng) -> Self {
-        let width = 1.0 + 0.17 * normal(rng);
-        let slant = 0.12 + 0.26 * normal(rng);
-        // A rotation by t has cosine (1 - h²) / (1 + h²) and sine 2h / (1 + h²) for h = tan(t/2).
-        let half_turn = 0.05 * normal(rng);
+        let width = 1.08 + 0.22 * normal(rng);
+        let slant = 0.16 + 0.27 * normal(rng);
+        // A rotation by t has cosine (1 - h²) / (1 + h²) and sine 2h / (1 + h²), h = tan(t/2).
+        let half_turn = 0.06 * normal(rng);
         let norm = 1.0 + half_turn * half_turn;
         let cos = (1.0 - half_turn * half_turn) / norm;
         let sin = 2.0 * half_turn / norm;
         // Rotation times (slant times width); y grows downwards, so slanting to the right takes
         // x from what lies below.
-        let width = width.max(0.5);
+        let width = width.max(0.65);
         let matrix = [[cos * width, -cos * slant - sin], [sin * width, -sin * slant + cos]];
-        let thickness = 1.25 + 0.32 * normal(rng);
+        let thickness = 1.3 + 0.36 * normal(rng);
         Self {
-            unsteadiness: 0.03 + 0.06 * uniform(rng) * uniform(rng),
-            bends: [0.10, 0.08, 0.08, 0.08].map(|spread| spread * normal(rng)),
+            unsteadiness: 0.035 + 0.11 * uniform(rng) * uniform(rng),
+            bends_u: [0.12, 0.14, 0.14].map(|spread| spread * normal(rng)),
+            bends_v: [0.10, 0.10, 0.12].map(|spread| spread * normal(rng)),
             matrix,
             roundness: uniform(rng) * uniform(rng),
-            radius: thickness.clamp(0.65, 2.2),
+            radius: thickness.clamp(0.75, 2.3),
             pressure_spread: 0.05 + 0.15 * uniform(rng),
-            edge: 1.1 + 0.6 * uniform(rng),
-            darkness: 1.0,
+            raggedness: 0.10 * uniform(rng),
+            edge: 0.8 + 0.6 * uniform(rng),
         }
     }
 
-    /// Moves a knot from the alphabet's units to where this hand puts it.
-    fn displace(&self, rng: &mut ChaCha8Rng, knot: &mut Knot) {
-        let u = (knot.x - 30.0) / 50.0 + self.unsteadiness * normal(rng);
-        let v = (knot.y - 50.0) / 50.0 + self.unsteadiness * normal(rng);
-        let [lean, twist, squeeze, tilt] = self.bends;
-        let bent_u = u + lean * (v * v - 0.3) + twist * u * v;
-        let bent_v = v + squeeze * (v * v - 0.3) + tilt * u * v;
-        let [[xx, xy], [yx, yy]] = self.matrix;
-        knot.x = xx * bent_u + xy * bent_v;
-        knot.y = yx * bent_u + yy * bent_v;
+    /// Moves the knots of a stroke from the alphabet's units to where this hand puts them.
+    fn displace(&self, rng: &mut ChaCha8Rng, knots: &mut [Knot], is_first: bool) {
+        // Where the pen was lifted, it comes down a little beside the right place.
+        let misplacement = if is_first { 0.0 } else { 0.05 };
+        let (shift_u, shift_v) = (misplacement * normal(rng), misplacement * normal(rng));
+        let strays: Vec<[f32; 2]> = knots.iter().map(|_| [normal(rng), normal(rng)]).collect();
+        let last = knots.len() - 1;
+        for (i, knot) in knots.iter_mut().enumerate() {
+            // Neighbours stray together, else rings become polygons. The weights 1, 2, 1 times
+            // 1 / √6 keep the variance; at the two ends, where hands differ most, it is larger.
+            let (before, after) = (i.saturating_sub(1), (i + 1).min(last));
+            let stray = |axis: usize| {
+                let sum = strays[before][axis] + 2.0 * strays[i][axis] + strays[after][axis];
+                self.unsteadiness * sum * 0.408
+            };
+            let u = (knot.x - 30.0) / 50.0 + shift_u + stray(0);
+            let v = (knot.y - 50.0) / 50.0 + shift_v + stray(1);
+            let quadratic = |[uu, uv, vv]: [f32; 3]| uu * u * u + uv * u * v + vv * v * v;
+            let (bent_u, bent_v) = (u + quadratic(self.bends_u), v + quadratic(self.bends_v));
+            let [[xx, xy], [yx, yy]] = self.matrix;
+            knot.x = xx * bent_u + xy * bent_v;
+            knot.y = yx * bent_u + yy * bent_v;
+        }
     }
 
     /// Draws the smooth curve through the knots: a cubic Hermite spline with the tangents of
@@ -136,7 +149,8 @@ impl Hand {
                 points.push(PenPoint {
                     x: coordinate(knots[i].x, knots[i + 1].x, start.0, end.0),
                     y: coordinate(knots[i].y, knots[i + 1].y, start.1, end.1),
-                    radius: at_start * pressure[i] + at_end * pressure[i + 1],
+                    radius: (at_start * pressure[i] + at_end * pressure[i + 1])
+                        * (1.0 + self.raggedness * normal(rng)),
                 });
             }
         }
@@ -147,7 +161,7 @@ impl Hand {
 /// Straight pieces between two knots.
 const N_STEPS: usize = 6;
 
-/// Chooses a variant of the digit and something between two of its forms.
+/// Chooses a variant of the digit and something between, or just beyond, two of its forms.
 fn blend_forms(rng: &mut ChaCha8Rng, digit: usize) -> Vec<Vec<Knot>> {
     let variants = alphabet::variants(digit);
     let total: usize = variants.iter().map(|variant| variant.weight).sum();
@@ -162,7 +176,8 @@ fn blend_forms(rng: &mut ChaCha8Rng, digit: usize) -> Vec<Vec<Knot>> {
     }
     let mut draw_form = || -> Form { chosen.forms[random::index_below(rng, chosen.forms.len())] };
     let (first, second) = (draw_form(), draw_form());
-    let share = uniform(rng);
+    // A little past either form, too.
+    let share = 1.5 * uniform(rng) - 0.25;
     let mix = |a: f32, b: f32| a + share * (b - a);
     let blend = |(a, b): (&Knot, &Knot)| Knot { x: mix(a.x, b.x), y: mix(a.y, b.y), ..*a };
     first.iter().zip(second).map(|(a, b)| a.iter().zip(*b).map(blend).collect()).collect()
@@ -211,4 +226,47 @@ fn normal(rng: &mut ChaCha8Rng) -> f32 {
     let sum: u64 = (0..4).map(|part| (word >> (16 * part)) & 0xffff).sum();
     // Four uniforms on the middles of 2^16 cells have mean 2 and variance 1/3.
     ((sum + 2) as f32 / (1 << 16) as f32 - 2.0) * SQRT_3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Purpose;
+
+    #[test]
+    fn normal_has_mean_zero_and_variance_one() {
+        // Standard errors at a million draws: 0.001 for the mean and, with the kurtosis 2.7 of
+        // four uniforms, sqrt(1.7) / 1000 for the variance; 3.89 of them is alpha = 1e-4.
+        const DRAWS: usize = 1_000_000;
+        let mut rng = random::stream(3, Purpose::Digits, 0);
+        let (mut sum, mut sum_of_squares) = (0.0f64, 0.0f64);
+        for _ in 0..DRAWS {
+            let z = f64::from(normal(&mut rng));
+            assert!(z.abs() <= 3.465);
+            sum += z;
+            sum_of_squares += z * z;
+        }
+        let mean = sum / DRAWS as f64;
+        let variance = sum_of_squares / DRAWS as f64 - mean * mean;
+        assert!(mean.abs() < 3.89e-3, "mean {mean}");
+        assert!((variance - 1.0).abs() < 3.89 * 1.304e-3, "variance {variance}");
+    }
+
+    #[test]
+    fn a_straight_stroke_stays_straight_without_bends_and_strays() {
+        let mut rng = random::stream(1, Purpose::Digits, 0);
+        let mut hand = Hand::draw(&mut rng);
+        (hand.unsteadiness, hand.bends_u, hand.bends_v) = (0.0, [0.0; 3], [0.0; 3]);
+        let knot = |y| Knot { x: 30.0, y, is_corner: false };
+        let mut knots = [knot(0.0), knot(40.0), knot(100.0)];
+        hand.displace(&mut rng, &mut knots, true);
+        let points = hand.trace(&mut rng, &knots);
+        let (first, last) = (points[0], points[points.len() - 1]);
+        for point in &points {
+            let cross =
+                (point.x - first.x) * (last.y - first.y) - (point.y - first.y) * (last.x - first.x);
+            // Coordinates are of size one: a few roundings of f32.
+            assert!(cross.abs() < 1e-5, "{cross}");
+        }
+    }
 }

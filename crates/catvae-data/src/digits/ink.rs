@@ -19,7 +19,7 @@ pub(super) fn draw(writing: &Writing, image: &mut [u8]) {
     }
     for (pixel, coverage) in image.iter_mut().zip(coverage) {
         // `as` saturates, and coverage is at most 1.
-        *pixel = (coverage * writing.darkness * 255.0 + 0.5) as u8;
+        *pixel = (coverage * 255.0 + 0.5) as u8;
     }
 }
 

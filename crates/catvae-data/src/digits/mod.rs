@@ -24,7 +24,7 @@ pub fn digits(seed: u64) -> Dataset {
     digits_with(seed, 60_000, 10_000)
 }
 
-/// The first `n_train` and `n_test` images of [`digits`], each at most `u32::MAX`.
+/// The first `n_train` and `n_test` images of [`digits`]; no set grows past `u32::MAX`.
 ///
 /// # Example
 /// ```
@@ -33,17 +33,19 @@ pub fn digits(seed: u64) -> Dataset {
 /// assert_eq!(few.train, more.train.take(20));
 /// assert_eq!(few.test, more.test.take(5));
 /// ```
-pub fn digits_with(seed: u64, n_train: u32, n_test: u32) -> Dataset {
+pub fn digits_with(seed: u64, n_train: usize, n_test: usize) -> Dataset {
     // Test images come from streams that no training image reaches, whatever the sizes.
     const FIRST_TEST_STREAM: u64 = 1 << 32;
     Dataset {
         name: "digits".to_owned(),
-        train: draw_set(seed, 0, n_train as usize),
-        test: draw_set(seed, FIRST_TEST_STREAM, n_test as usize),
+        train: draw_set(seed, 0, n_train),
+        test: draw_set(seed, FIRST_TEST_STREAM, n_test),
     }
 }
 
 fn draw_set(seed: u64, first_stream: u64, n_images: usize) -> ImageSet {
+    // A set holds no more, and the next stream would be the first of the test images.
+    let n_images = n_images.min(u32::MAX as usize);
     let mut images = vec![0; n_images * N_PIXELS];
     let mut labels = vec![0; n_images];
     images.par_chunks_exact_mut(N_PIXELS).zip(labels.par_iter_mut()).enumerate().for_each(
