@@ -1,0 +1,192 @@
+//! `cargo xtask bench`: the criterion benches; with `--peers` the training step and the sampler beside PyTorch's.
+//!
+//! Peers are measured in rounds: within each, every side does the same work right after the other, in an order that
+//! is turned around from round to round, so that a slow minute of the machine falls on both. While one side
+//! works the others wait for input.
+
+mod images;
+mod rounds;
+mod side;
+mod table;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::download::Name;
+use crate::golden::Python;
+use crate::process::{self, cargo};
+use crate::train::built_executable;
+use images::Images;
+use rounds::Plan;
+use side::Side;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Measure the training step and the relaxed sampler side by side with PyTorch
+    #[arg(long)]
+    peers: bool,
+    #[command(flatten)]
+    python: Python,
+    /// Rounds of the comparison
+    #[arg(long, default_value_t = 7, requires = "peers", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seconds per measurement
+    #[arg(long, default_value_t = 1.0, requires = "peers", value_parser = positive_seconds)]
+    seconds: f64,
+    /// Threads on each side [default: all cores]
+    #[arg(long, requires = "peers", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
+    /// Measure only work whose name contains this; may be repeated
+    #[arg(long, value_name = "TEXT", requires = "peers")]
+    only: Vec<String>,
+    /// The folder that holds one folder per data set [default: $CATVAE_DATA_DIR, or data]
+    #[arg(long, value_name = "DIR", requires = "peers")]
+    data_dir: Option<PathBuf>,
+    /// Flags for criterion, such as `-- --save-baseline before`
+    #[arg(last = true, value_name = "FLAGS", conflicts_with = "peers")]
+    flags: Vec<String>,
+}
+
+/// Our step at work is `step`; see [`side`] for the program behind it.
+const OUR_STEP: &str = "step";
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.peers { compare(args) } else { process::run(&mut criterion(&args.flags)) }
+}
+
+fn criterion(flags: &[String]) -> Command {
+    let mut command = cargo();
+    // `--bench *` leaves out the unit tests' own harness, which does not know criterion's flags.
+    command.args([
+        "bench",
+        "-p",
+        "gumbel-kernels",
+        "-p",
+        "gumbel-core",
+        "-p",
+        "catvae-train",
+        "--bench",
+        "*",
+    ]);
+    if !flags.is_empty() {
+        command.arg("--").args(flags);
+    }
+    command
+}
+
+fn compare(args: &Args) -> Result<()> {
+    // First what is quick to fail.
+    args.python.script("bench_pytorch.py", &["torch", "numpy"])?;
+    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref())?)?;
+    let ours = built_executable(&["--package", "catvae-train", "--example", "step_bench"])?;
+    let threads = match args.threads {
+        Some(threads) => threads,
+        None => u32::try_from(std::thread::available_parallelism()?.get())?,
+    };
+    let start_ours = || Side::start(Command::new(&ours), threads, images.path());
+    let start_theirs = || {
+        Side::start(
+            args.python.script("bench_pytorch.py", &["torch", "numpy"])?,
+            threads,
+            images.path(),
+        )
+    };
+
+    let mut sides = [start_ours()?, start_theirs()?];
+    let plan = Plan::new(&sides[0].hello.names, &sides[1].hello.names, &args.only);
+    ensure!(
+        !plan.is_empty(),
+        "nothing to compare: ours are {:?}, theirs {:?}",
+        sides[0].hello.names,
+        sides[1].hello.names
+    );
+    let title = format!(
+        "{} {} against {} {}, {threads} threads, {} rounds of {} s, {}",
+        sides[0].hello.side,
+        sides[0].hello.version,
+        sides[1].hello.side,
+        sides[1].hello.version,
+        args.rounds,
+        args.seconds,
+        images.description(),
+    );
+    let comparisons = plan.measure(args.rounds, |side, name| {
+        // Thread pools of the side before go on spinning for a while.
+        std::thread::sleep(SETTLE);
+        let measured = sides[side].measure(name, args.seconds)?;
+        match &measured {
+            Ok(measured) => {
+                eprintln!("{:<10} {name:<32} {:>10.3} ms", sides[side].hello.side, measured.ms)
+            }
+            Err(reason) => eprintln!("{:<10} {name:<32} failed: {reason}", sides[side].hello.side),
+        }
+        Ok(measured)
+    })?;
+    drop(sides);
+    println!("{title}\n{}\n", machine());
+    println!("{}", table::times(&comparisons));
+
+    // Memory in processes of their own, because a peak never goes down again.
+    let mut peaks = Vec::new();
+    for comparison in comparisons.iter().filter(|comparison| comparison.ours.name == OUR_STEP) {
+        let peak = |mut side: Side, name: &str| -> Result<Option<f64>> {
+            Ok(side.measure(name, args.seconds)?.ok().and_then(|measured| measured.peak_rss_mib))
+        };
+        peaks.push((comparison.ours.name.clone(), peak(start_ours()?, &comparison.ours.name)?));
+        for theirs in &comparison.theirs {
+            peaks.push((theirs.name.clone(), peak(start_theirs()?, &theirs.name)?));
+        }
+    }
+    if !peaks.is_empty() {
+        println!("{}", table::memory(&peaks));
+    }
+    Ok(())
+}
+
+/// Longer than OpenMP's threads spin by default (200 ms).
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// The processor's name, where the system says it.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    format!(
+        "{} {}, {}",
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        name.as_deref().unwrap_or("processor unknown")
+    )
+}
+
+fn positive_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 3600.0 => Ok(seconds),
+        _ => Err("a number of seconds above 0, at most 3600".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn criterion_flags_come_after_the_dashes() {
+        let shown =
+            process::shown(&criterion(&["--save-baseline".to_owned(), "before".to_owned()]));
+        assert!(shown.ends_with("--bench '*' -- --save-baseline before"), "{shown}");
+        assert!(process::shown(&criterion(&[])).ends_with("--bench '*'"));
+    }
+
+    #[test]
+    fn seconds_are_positive_and_finite() {
+        assert_eq!(positive_seconds("0.5"), Ok(0.5));
+        for text in ["0", "-1", "nan", "inf", "soon"] {
+            assert!(positive_seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What is compared with what, and in which order.
+
+use anyhow::Result;
+
+use super::side::Measured;
+
+/// A side's index, ours first.
+const OURS: usize = 0;
+const THEIRS: usize = 1;
+
+/// Our work and the peers' work that belongs to it.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    ours: String,
+    theirs: Vec<String>,
+}
+
+/// All groups.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    groups: Vec<Group>,
+}
+
+/// One piece of work, round by round; a round that failed is `None`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Series {
+    pub(super) name: String,
+    pub(super) ms: Vec<Option<f64>>,
+}
+
+/// A group after all rounds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Comparison {
+    pub(super) ours: Series,
+    pub(super) theirs: Vec<Series>,
+}
+
+impl Plan {
+    /// Groups of the names that both sides have, and that contain one of `only` if there are any.
+    pub(super) fn new(ours: &[String], theirs: &[String], only: &[String]) -> Self {
+        let wanted = |name: &&String| {
+            only.is_empty() || only.iter().any(|text| name.contains(text.as_str()))
+        };
+        let belongs = |theirs: &str, ours: &str| {
+            theirs.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+        };
+        let groups = ours
+            .iter()
+            .map(|name| Group {
+                ours: name.clone(),
+                theirs: theirs
+                    .iter()
+                    .filter(wanted)
+                    .filter(|peer| belongs(peer, name))
+                    .cloned()
+                    .collect(),
+            })
+            .filter(|group| !group.theirs.is_empty())
+            .collect();
+        Self { groups }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Measures every group once a round, every other round in reverse.
+    ///
+    /// # Errors
+    /// When `measure(side, name)` fails; its inner error is a failed round.
+    pub(super) fn measure(
+        &self,
+        n_rounds: u32,
+        mut measure: impl FnMut(usize, &str) -> Result<Result<Measured, String>>,
+    ) -> Result<Vec<Comparison>> {
+        let series = |name: &String| Series { name: name.clone(), ms: Vec::new() };
+        let mut comparisons: Vec<_> = self
+            .groups
+            .iter()
+            .map(|group| Comparison {
+                ours: series(&group.ours),
+                theirs: group.theirs.iter().map(series).collect(),
+            })
+            .collect();
+        for round in 0..n_rounds {
+            for comparison in &mut comparisons {
+                let ours = std::iter::once((OURS, &mut comparison.ours));
+                let mut work: Vec<_> = ours
+                    .chain(comparison.theirs.iter_mut().map(|theirs| (THEIRS, theirs)))
+                    .collect();
+                if round % 2 == 1 {
+                    work.reverse();
+                }
+                for (side, series) in work {
+                    let measured = measure(side, &series.name)?;
+                    series.ms.push(measured.ok().map(|measured| measured.ms));
+                }
+            }
+        }
+        Ok(comparisons)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn work_is_grouped_by_name() {
+        let ours = names(&["step", "sample_4x4", "alone"]);
+        let theirs = names(&["step_eager", "step_fused", "sample_4x4", "sample_4x44", "stepwise"]);
+        let plan = Plan::new(&ours, &theirs, &[]);
+        assert_eq!(
+            plan.groups,
+            [
+                Group { ours: "step".to_owned(), theirs: names(&["step_eager", "step_fused"]) },
+                Group { ours: "sample_4x4".to_owned(), theirs: names(&["sample_4x4"]) },
+            ]
+        );
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_planned() {
+        let plan = Plan::new(
+            &names(&["step", "other"]),
+            &names(&["step_a", "step_b", "other"]),
+            &names(&["step_b"]),
+        );
+        assert_eq!(plan.groups, [Group { ours: "step".to_owned(), theirs: names(&["step_b"]) }]);
+        assert!(Plan::new(&names(&["step"]), &names(&["step_a"]), &names(&["nothing"])).is_empty());
+    }
+
+    #[test]
+    fn sides_alternate_and_the_order_turns_around() {
+        let plan = Plan::new(&names(&["step"]), &names(&["step_a", "step_b"]), &[]);
+        let mut order = Vec::new();
+        let comparisons = plan
+            .measure(2, |side, name| {
+                order.push((side, name.to_owned()));
+                let ms = order.len() as f64;
+                Ok(if name == "step_b" {
+                    Err("no".to_owned())
+                } else {
+                    Ok(Measured { ms, peak_rss_mib: None })
+                })
+            })
+            .unwrap();
+        let sides: Vec<_> = order.iter().map(|(side, name)| (*side, name.as_str())).collect();
+        assert_eq!(
+            sides,
+            [(0, "step"), (1, "step_a"), (1, "step_b"), (1, "step_b"), (1, "step_a"), (0, "step")]
+        );
+        assert_eq!(comparisons[0].ours.ms, [Some(1.0), Some(6.0)]);
+        assert_eq!(comparisons[0].theirs[0].ms, [Some(2.0), Some(5.0)]);
+        assert_eq!(comparisons[0].theirs[1].ms, [None, None]);
+    }
+}
