@@ -1,5 +1,6 @@
 //! Discrete sampling with gradients on candle tensors: Gumbel-max, Gumbel-softmax, straight-through and other estimators.
 
+pub mod distributions;
 mod elementwise;
 mod entropy;
 mod error;
@@ -13,6 +14,7 @@ mod noise;
 mod one_hot;
 mod rows;
 mod rowwise;
+mod special;
 mod straight_through;
 mod temperature;
 mod temperature_schedule;

@@ -62,16 +62,6 @@ pub(crate) fn max<T: Real>(row: &[T]) -> T {
     row.iter().fold(T::MASKED, |m, &v| if v > m { v } else { m })
 }
 
-/// `ln Σ e^x`, stable for any finite largest value.
-pub(crate) fn log_sum_exp<T: Real>(row: &[T]) -> T {
-    let shift = max(row);
-    let mut sum = T::ZERO;
-    for &v in row {
-        sum += (v - shift).exp();
-    }
-    shift + sum.ln()
-}
-
 /// `(logits - max logits) + noise`: the shift keeps the noise's low bits when logits are large.
 pub(crate) fn perturb<T: Real>(logits: &[T], noise: &[T], n: usize) -> Vec<T> {
     let mut out = Vec::with_capacity(logits.len());
@@ -181,15 +171,6 @@ pub(crate) fn log_softmax_grad<T: Real>(log_p: &[T], grad: &[T], n: usize) -> Ve
                 },
             ),
         );
-    }
-    out
-}
-
-/// `Σ g softmax(x)`-shaped gradient of [`log_sum_exp`], one `g` per row.
-pub(crate) fn log_sum_exp_grad<T: Real>(rows: &[T], lse: &[T], grad: &[T], n: usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(rows.len());
-    for ((row, &lse), &g) in rows.chunks_exact(n).zip(lse).zip(grad) {
-        out.extend(row.iter().map(|&v| g * (v - lse).exp()));
     }
     out
 }

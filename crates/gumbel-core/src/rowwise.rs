@@ -4,7 +4,7 @@
 //! composition of candle operations in [`plain`], which is also the oracle of the tests.
 //! All take f32 or f64, and masked classes (`-inf`) get gradient exactly zero.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Shape, Tensor};
 
 use crate::Result;
 use crate::rows;
@@ -36,15 +36,6 @@ pub(crate) fn log_softmax(x: &Tensor) -> Result<Tensor> {
         Ok(x.contiguous()?.apply_op1(LogSoftmax)?)
     } else {
         plain::log_softmax(x)
-    }
-}
-
-/// `ln Σ e^x`; the last dimension is dropped.
-pub(crate) fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        Ok(x.contiguous()?.apply_op1(LogSumExp)?)
-    } else {
-        plain::log_sum_exp(x)
     }
 }
 
@@ -99,12 +90,6 @@ pub(crate) mod plain {
         let log_p = shifted.broadcast_sub(&log_sum)?;
         // A constant where the class is masked, so that no gradient, not even NaN, passes there.
         keep_masked(&log_p, x)
-    }
-
-    pub(crate) fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
-        let shift = x.detach().max_keepdim(D::Minus1)?;
-        let sum = x.broadcast_sub(&shift)?.exp()?.sum(D::Minus1)?;
-        Ok((sum.log()? + shift.squeeze(D::Minus1)?)?)
     }
 
     pub(crate) fn sum_p_log_p(x: &Tensor, c: f64) -> Result<Tensor> {
@@ -312,60 +297,6 @@ impl CustomOp2 for LogSoftmaxGrad {
     }
 }
 
-struct LogSumExp;
-
-impl CustomOp1 for LogSumExp {
-    fn name(&self) -> &'static str {
-        "log-sum-exp"
-    }
-
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let n = last(l);
-        let out =
-            on_rows!(self.name(), s, l, |x| x.chunks_exact(n).map(rows::log_sum_exp).collect());
-        Ok((out, without_last(l)))
-    }
-
-    fn bwd(&self, x: &Tensor, lse: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        Ok(Some(x.apply_op3_no_bwd(lse, &grad.contiguous()?, &LogSumExpGrad)?))
-    }
-}
-
-struct LogSumExpGrad;
-
-impl CustomOp3 for LogSumExpGrad {
-    fn name(&self) -> &'static str {
-        "log-sum-exp-grad"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let n = last(l1);
-        let op = self.name();
-        let out = match (s1, s2, s3) {
-            (CpuStorage::F32(x), CpuStorage::F32(lse), CpuStorage::F32(g)) => {
-                let (x, lse, g) =
-                    (elements(op, x, l1)?, elements(op, lse, l2)?, elements(op, g, l3)?);
-                CpuStorage::F32(rows::log_sum_exp_grad(x, lse, g, n))
-            }
-            (CpuStorage::F64(x), CpuStorage::F64(lse), CpuStorage::F64(g)) => {
-                let (x, lse, g) =
-                    (elements(op, x, l1)?, elements(op, lse, l2)?, elements(op, g, l3)?);
-                CpuStorage::F64(rows::log_sum_exp_grad(x, lse, g, n))
-            }
-            (other, _, _) => return Err(unsupported(op, other)),
-        };
-        Ok((out, l1.shape().clone()))
-    }
-}
-
 struct SumPLogP {
     c: f64,
 }
@@ -511,7 +442,6 @@ mod tests {
         agree("softmax 1", |x| softmax(x, 1.0), |x| plain::softmax(x, 1.0));
         agree("softmax 0.1", |x| softmax(x, 0.1), |x| plain::softmax(x, 0.1));
         agree("log_softmax", log_softmax, plain::log_softmax);
-        agree("log_sum_exp", log_sum_exp, plain::log_sum_exp);
         agree("sum_p_log_p", |x| sum_p_log_p(x, 0.0), |x| plain::sum_p_log_p(x, 0.0));
         agree("divergence", |x| sum_p_log_p(x, 4f64.ln()), |x| plain::sum_p_log_p(x, 4f64.ln()));
         let noise = |x: &Tensor| x.zeros_like().unwrap().affine(1.0, 0.3).unwrap();

@@ -1,0 +1,57 @@
+//! Distributions over categories and bits, exact and relaxed.
+//!
+//! | | values | `rsample` | density |
+//! |---|---|---|---|
+//! | [`Categorical`] | class indices | – | mass |
+//! | [`OneHotCategorical`] | one-hot vectors | – | mass |
+//! | [`OneHotCategoricalStraightThrough`] | one-hot vectors | gradient of the probabilities | mass |
+//! | [`RelaxedOneHotCategorical`] | points of the simplex | pathwise | on the simplex |
+//! | [`ExpRelaxedOneHotCategorical`] | their logarithms | pathwise | in log space |
+//! | [`RelaxedOneHotCategoricalStraightThrough`] | one-hot vectors | of the relaxed sample | of the relaxed sample |
+//! | [`Bernoulli`] | 0 and 1 | – | mass |
+//! | [`BernoulliStraightThrough`] | 0 and 1 | gradient of the probability | mass |
+//! | [`RelaxedBernoulli`] | (0, 1) | pathwise | on (0, 1) |
+//! | [`LogitRelaxedBernoulli`] | real numbers | pathwise | in logit space |
+//! | [`RelaxedBernoulliStraightThrough`] | 0 and 1 | of the relaxed sample | of the relaxed sample |
+//! | [`Gumbel`] | real numbers | pathwise | on the line |
+//!
+//! # Conventions
+//! - The shape of a sample is `sample_shape ++ batch_shape ++ event_shape`. The event of the vector
+//!   distributions is the last dimension of their logits; the others have scalar events.
+//! - `log_prob` broadcasts the value and the parameters against each other and drops the event's dimension.
+//! - Everything is in nats, computed in at least f32 and returned in the dtype of the parameters.
+//! - Parameters are checked once, when a distribution is made: NaN and `+inf` logits, rows without an
+//!   allowed class and negative probabilities are errors. A logit of `-inf` masks a class: it is never
+//!   drawn, and its gradient is exactly zero. [`mask_logits`](crate::mask_logits) makes such logits.
+//! - Each sampler has a form that takes its noise, so that a draw can be replayed or shared.
+//! - The densities of the relaxed distributions hold in log or logit space. On the simplex and on
+//!   (0, 1) a coordinate that has been rounded to the boundary is read as the nearest number inside,
+//!   so that the density stays finite; with small temperatures prefer the log and logit forms.
+
+mod bernoulli;
+mod bernoulli_straight_through;
+mod categorical;
+mod exp_relaxed_one_hot_categorical;
+mod gumbel;
+mod logit_relaxed_bernoulli;
+mod one_hot_categorical;
+mod one_hot_categorical_straight_through;
+mod parameters;
+mod relaxed_bernoulli;
+mod relaxed_bernoulli_straight_through;
+mod relaxed_one_hot_categorical;
+mod relaxed_one_hot_categorical_straight_through;
+mod shapes;
+
+pub use bernoulli::Bernoulli;
+pub use bernoulli_straight_through::BernoulliStraightThrough;
+pub use categorical::Categorical;
+pub use exp_relaxed_one_hot_categorical::ExpRelaxedOneHotCategorical;
+pub use gumbel::Gumbel;
+pub use logit_relaxed_bernoulli::LogitRelaxedBernoulli;
+pub use one_hot_categorical::OneHotCategorical;
+pub use one_hot_categorical_straight_through::OneHotCategoricalStraightThrough;
+pub use relaxed_bernoulli::RelaxedBernoulli;
+pub use relaxed_bernoulli_straight_through::RelaxedBernoulliStraightThrough;
+pub use relaxed_one_hot_categorical::RelaxedOneHotCategorical;
+pub use relaxed_one_hot_categorical_straight_through::RelaxedOneHotCategoricalStraightThrough;
