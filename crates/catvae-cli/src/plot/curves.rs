@@ -25,6 +25,8 @@ const BOTTOM: f64 = 100.0;
 
 /// Up to this many points, each is marked.
 const MAX_MARKED: usize = 30;
+/// With fewer epochs than this, all values are shown.
+const MIN_EPOCHS_TO_CUT: usize = 4;
 /// Above the later values by less than this share of their span, the first values are shown too.
 const TOLERATED_EXCESS: f64 = 0.6;
 
@@ -135,16 +137,17 @@ fn epoch_axis([first, last]: [f64; 2]) -> (Range, Vec<(f64, String)>) {
 
 /// From the epochs after the first, or after the first twentieth of many, unless all fit well.
 fn objective_range(series: &[Series]) -> Range {
-    let all = Range::of(series.iter().flat_map(|s| &s.points).map(|point| point.1));
-    let later = Range::of(series.iter().flat_map(|s| {
-        let n_early = (s.points.len() / 20).max(1);
-        s.points.iter().skip(n_early).map(|point| point.1)
-    }));
-    let fallback = Range { low: 0.0, high: 1.0 };
-    let all = all.unwrap_or(fallback);
-    let shown = match later {
+    let values = |n_skipped: fn(usize) -> usize| {
+        let kept = series.iter().flat_map(move |s| s.points.iter().skip(n_skipped(s.points.len())));
+        Range::of(kept.map(|point| point.1))
+    };
+    let all = values(|_| 0).unwrap_or(Range { low: 0.0, high: 1.0 });
+    let n_epochs = series.iter().map(|s| s.points.len()).max().unwrap_or(0);
+    let shown = match values(|n_points| (n_points / 20).max(1)) {
         Some(later)
-            if all.high > later.high + TOLERATED_EXCESS * later.span() && later.span() > 0.0 =>
+            if n_epochs >= MIN_EPOCHS_TO_CUT
+                && later.span() > 0.0
+                && all.high > later.high + TOLERATED_EXCESS * later.span() =>
         {
             Range { low: all.low, high: later.high + 0.1 * later.span() }
         }
@@ -197,7 +200,7 @@ fn first_values(canvas: &mut Canvas, frame: &Frame, series: &[Series]) {
     let lead = format!("↑ epoch {epoch}:");
     canvas.text(&lead, (x, y), arrow);
     x += canvas.text_width(&lead, arrow) + 12.0;
-    for (series, (_, value)) in above {
+    for (series, (_, value)) in above.into_iter().filter(|(_, first)| first.0 == epoch) {
         let how = Text::new(TICK_SIZE, series.color).bold();
         let text = number(value, 1);
         canvas.text(&text, (x, y), how);
@@ -334,6 +337,15 @@ mod tests {
         let metrics: Vec<_> = (1..=10).map(|n| epoch(n, 120.0 - n as f64)).collect();
         let range = objective_range(&objectives(&metrics).unwrap());
         assert!(range.contains(119.0 + 14.0));
+    }
+
+    #[test]
+    fn few_epochs_are_shown_whole() {
+        for n_epochs in 1..MIN_EPOCHS_TO_CUT {
+            let metrics = run(n_epochs);
+            let range = objective_range(&objectives(&metrics).unwrap());
+            assert!(range.contains(metrics[0].train_neg_elbo + 14.0), "{n_epochs} epochs");
+        }
     }
 
     #[test]

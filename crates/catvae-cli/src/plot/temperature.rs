@@ -9,15 +9,15 @@ use super::axes::{Frame, LABEL_SIZE, Range, TICK_SIZE, TITLE_SIZE};
 use super::canvas::{Align, BLUE, Canvas, Color, GREY, INK, Rect, Text, VERMILION};
 use super::finite;
 
-const LEFT: f64 = 110.0;
+const LEFT: f64 = 124.0;
 const TOP: f64 = 100.0;
 const PANEL_WIDTH: f64 = 225.0;
 const PANEL_HEIGHT: f64 = 150.0;
 /// Between the columns of the temperatures.
 const COLUMN_GAP: f64 = 30.0;
 /// Between the probabilities and the first temperature: two row names, ticks.
-const WIDE_GAP: f64 = 150.0;
-const ROW_GAP: f64 = 26.0;
+const WIDE_GAP: f64 = 165.0;
+const ROW_GAP: f64 = 36.0;
 /// Between the expectations and the samples.
 const WIDE_ROW_GAP: f64 = 60.0;
 const RIGHT_MARGIN: f64 = 40.0;
@@ -94,7 +94,7 @@ pub(crate) fn draw_temperature(figure: &TemperatureFigure, path: &Path) -> Resul
         category_axis(&mut canvas, &panel_frame(figure, left, panel.samples.len()));
     }
 
-    let names_at = column_left(0) - 74.0;
+    let names_at = column_left(0) - 94.0;
     let (first, last) = (panel_frame(figure, LEFT, 1), panel_frame(figure, LEFT, n_samples));
     upward_name(&mut canvas, "expectation", names_at, &frame, &frame);
     if n_samples > 0 {
@@ -242,7 +242,7 @@ mod tests {
         for categories in [1, 2, 7, 50] {
             let picture =
                 Picture::of(|path| draw_temperature(&figure(categories, 3), path)).unwrap();
-            assert_eq!(picture.size(), (1515, 912), "{categories} categories");
+            assert_eq!(picture.size(), (1544, 932), "{categories} categories");
             // A sample is one bar over the whole height of its panel, and there are twelve.
             let bar = 0.8 * PANEL_WIDTH / (categories as f64 + 0.2) * PANEL_HEIGHT;
             let ratio = picture.count(VERMILION) as f64 / (12.0 * bar);
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn without_samples_there_is_one_row() {
         let picture = Picture::of(|path| draw_temperature(&figure(5, 0), path)).unwrap();
-        assert_eq!(picture.size(), (1515, 430));
+        assert_eq!(picture.size(), (1544, 430));
         assert_eq!(picture.count(VERMILION), 0);
     }
 
