@@ -1,0 +1,273 @@
+//! The program as its users meet it: what it writes, what it says, how it ends.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder of its own for a test, and the program run in it.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("catvae"));
+        command
+            .current_dir(self.dir.path())
+            .env_remove("CATVAE_DATA_DIR")
+            .args(line.split_whitespace());
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// Runs a command that must succeed, and returns its stdout.
+    fn ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail with code 1, and returns its stderr.
+    fn error(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert_eq!(output.status.code(), Some(1), "{line}: {}", stderr(&output));
+        stderr(&output)
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+const SMALL: &str = "train --train-images 200 --test-images 60 --hidden 32,16 --latents 4 --categories 6 --batch-size 50";
+
+fn metrics(run: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_run_leaves_everything_that_the_readme_promises() {
+    let place = Place::new();
+    let shown = place.ok(&format!("{SMALL} --epochs 2 --out run"));
+    assert!(shown.contains("1/2") && shown.contains("2/2") && shown.contains("Done."), "{shown}");
+    let run = place.path("run");
+    for file in [
+        "config.toml",
+        "metrics.jsonl",
+        "curves.png",
+        "samples/epoch-001.png",
+        "samples/epoch-002.png",
+        "reconstructions/epoch-002.png",
+        "checkpoints/step-000000004/model.safetensors",
+        "checkpoints/step-000000008/optimizer.safetensors",
+        "checkpoints/step-000000008/state.json",
+    ] {
+        assert!(run.join(file).is_file(), "{file} is missing");
+    }
+    let epochs = metrics(&run);
+    assert_eq!(epochs.len(), 2);
+    for key in [
+        "epoch",
+        "step",
+        "temperature",
+        "learning_rate",
+        "train_neg_elbo",
+        "train_bce",
+        "train_kl",
+        "train_neg_elbo_unrelaxed",
+        "test_neg_elbo",
+        "test_bce",
+        "test_kl",
+        "train_seconds",
+        "step_ms",
+        "images_per_second",
+    ] {
+        assert!(epochs[1][key].is_number(), "{key} in {}", epochs[1]);
+    }
+
+    // The last epoch's test numbers come out again, and the bound lies below the negative ELBO.
+    let shown = place.ok("evaluate run --importance-samples 20 --json");
+    let evaluation: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(evaluation["test_neg_elbo"], epochs[1]["test_neg_elbo"]);
+    let bound = evaluation["test_importance_weighted_bound"].as_f64().unwrap();
+    assert!(bound < evaluation["test_neg_elbo"].as_f64().unwrap(), "{evaluation}");
+
+    place.ok("sample run --rows 3 --cols 5 --out new/samples.png");
+    let picture = image::open(place.path("new/samples.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), ((5 * 30 + 2) * 3, (3 * 30 + 2) * 3));
+    place.ok("reconstruct run --out reconstructions.png");
+    place.ok("encode run --out codes.npz");
+    let shown = place.ok("decode run --codes codes.npz --out decoded.png --limit 20");
+    assert!(shown.contains("20 images"), "{shown}");
+    place.ok("temperature --out temperature.png");
+    for picture in ["reconstructions.png", "decoded.png", "temperature.png"] {
+        assert!(image::open(place.path(picture)).unwrap().width() > 100, "{picture}");
+    }
+}
+
+#[test]
+fn the_written_configuration_repeats_the_run() {
+    let place = Place::new();
+    place.ok(&format!(
+        "{SMALL} --epochs 1 --seed 7 --straight-through --temperature 0.7 --out first"
+    ));
+    place.ok("train --config first/config.toml --out second");
+    let model = |run: &str| {
+        fs::read(place.path(run).join("checkpoints/step-000000004/model.safetensors")).unwrap()
+    };
+    assert!(model("first") == model("second"));
+}
+
+#[test]
+fn a_run_goes_on_longer_after_resume_and_refuses_other_settings() {
+    let place = Place::new();
+    place.ok(&format!("{SMALL} --epochs 2 --out whole"));
+    place.ok(&format!("{SMALL} --epochs 1 --out parts"));
+    let error = place.error("train --resume --out parts --lr 0.5");
+    assert!(error.contains("training.learning_rate = 0.001") && error.contains("= 0.5"), "{error}");
+    let error = place.error("train --resume --out parts --latents 5");
+    assert!(error.contains("model.n_latents = 4"), "{error}");
+    place.ok("train --resume --out parts --epochs 2");
+    let model = |run: &str| {
+        fs::read(place.path(run).join("checkpoints/step-000000008/model.safetensors")).unwrap()
+    };
+    assert!(model("whole") == model("parts"));
+    assert_eq!(metrics(&place.path("parts")).len(), 2);
+}
+
+#[test]
+fn a_folder_that_holds_a_run_is_not_overwritten() {
+    let place = Place::new();
+    place.ok(&format!("{SMALL} --epochs 1 --out run"));
+    let before = fs::read(place.path("run/metrics.jsonl")).unwrap();
+    let error = place.error(&format!("{SMALL} --epochs 1 --out run"));
+    assert!(error.contains("already holds a run") && error.contains("--resume"), "{error}");
+    assert!(fs::read(place.path("run/metrics.jsonl")).unwrap() == before);
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let place = Place::new();
+    for line in ["", "train --epochs many", "train --estimator softmax", "train --resume", "sample"]
+    {
+        let output = place.run(line);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", stderr(&output));
+    }
+    let error = stderr(&place.run("train --estimator softmax"));
+    assert!(error.contains("st-gumbel-softmax"), "the estimators are not listed: {error}");
+}
+
+#[test]
+fn bad_settings_are_named() {
+    let place = Place::new();
+    for (flags, expected) in [
+        ("--temperature 0", "0"),
+        ("--temperature -1", "-1"),
+        ("--temperature NaN", "NaN"),
+        ("--latents 0", "n_latents must be at least 1, but is 0"),
+        ("--categories 1", "n_categories must be at least 2, but is 1"),
+        ("--batch-size 0", "training.batch_size must be at least 1"),
+        ("--epochs 0", "training.epochs must be at least 1"),
+        ("--lr nan", "training.learning_rate must be finite and above 0"),
+        ("--temperature-end 0.1", "--temperature-end does not go with this schedule"),
+        ("--dataset nothing", "nothing"),
+    ] {
+        let error =
+            place.error(&format!("train --train-images 50 --test-images 10 {flags} --out run"));
+        assert!(error.starts_with("error: ") && error.contains(expected), "{flags}: {error}");
+        assert!(!place.path("run/config.toml").exists(), "{flags} left a run behind");
+    }
+}
+
+#[test]
+fn a_dataset_that_is_not_there_names_the_places_and_the_download() {
+    let place = Place::new();
+    let error = place.error("train --dataset mnist --data-dir elsewhere --out run");
+    assert!(error.contains("elsewhere") && error.contains("cargo xtask download mnist"), "{error}");
+}
+
+#[test]
+fn an_unknown_field_of_a_configuration_file_is_named() {
+    let place = Place::new();
+    fs::write(place.path("c.toml"), "[training]\nepoch = 3\n").unwrap();
+    let error = place.error("train --config c.toml --out run");
+    assert!(
+        error.contains("c.toml") && error.contains("line 2") && error.contains("epoch"),
+        "{error}"
+    );
+}
+
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_device_that_is_not_built_in_says_how_to_build_it() {
+    let place = Place::new();
+    let error = place.error("train --device cuda --out run");
+    assert!(error.contains("--features cuda"), "{error}");
+}
+
+#[test]
+fn missing_and_unwritable_run_folders_are_errors() {
+    let place = Place::new();
+    assert!(place.error("evaluate nowhere").contains("nowhere is not a run folder"));
+    fs::write(place.path("file"), "").unwrap();
+    let error = place.error(&format!("{SMALL} --epochs 1 --out file/run"));
+    assert!(error.contains("cannot create file/run"), "{error}");
+}
+
+#[test]
+fn codes_that_do_not_fit_are_named() {
+    let place = Place::new();
+    place.ok(&format!("{SMALL} --epochs 1 --out run"));
+    place.ok(&format!("{SMALL} --latents 5 --epochs 1 --out wider"));
+    place.ok("encode wider --out codes.npz");
+    let error = place.error("decode run --codes codes.npz --out decoded.png");
+    assert!(error.contains("(60, 5), but the run's codes have 4 latents"), "{error}");
+    let error = place.error("decode run --codes run/config.toml --out decoded.png");
+    assert!(error.contains("not an .npz file"), "{error}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_in_the_middle_of_an_epoch_leaves_a_checkpoint_that_resumes() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let place = Place::new();
+        // Long enough to be interrupted, whatever the machine.
+        let line = "train --train-images 5000 --test-images 20 --hidden 32 --epochs 1000 --batch-size 2 --out run";
+        let mut child = place
+            .command(line)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        while !place.path("run/config.toml").exists() {
+            assert_eq!(child.try_wait().unwrap(), None, "the run ended before the signal");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let kill =
+            Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
+        assert!(kill.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("go on with: catvae train --resume --out run"),
+            "{}",
+            stderr(&output)
+        );
+        let checkpoints: Vec<_> = fs::read_dir(place.path("run/checkpoints")).unwrap().collect();
+        assert_eq!(checkpoints.len(), 1);
+        place.ok("evaluate run");
+    }
+}
