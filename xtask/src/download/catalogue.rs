@@ -25,8 +25,16 @@ impl Name {
         }
     }
 
-    /// Where it lies: in `data_dir`, else in `$CATVAE_DATA_DIR`, else in `data` at the workspace's root.
+    /// Where it lies, or belongs: `data_dir` if that holds some of the files itself, else the folder of this
+    /// name in `data_dir`, `$CATVAE_DATA_DIR`, or `data` at the workspace's root.
     pub(crate) fn folder(self, data_dir: Option<&Path>) -> Result<PathBuf> {
+        let holds_files = |dir: &&Path| {
+            let mut files = self.dataset().files.into_iter();
+            files.any(|file| dir.join(file.name).is_file() || dir.join(file.gz_name()).is_file())
+        };
+        if let Some(dir) = data_dir.filter(holds_files) {
+            return Ok(dir.to_path_buf());
+        }
         let from_environment = std::env::var_os("CATVAE_DATA_DIR").filter(|dir| !dir.is_empty());
         Ok(data_folder(data_dir, from_environment, &workspace::root()?).join(self.as_str()))
     }
@@ -177,6 +185,15 @@ mod tests {
         assert_eq!(files[0].unpacked_bytes(), 47_040_016);
         assert_eq!(files[3].header(), [0, 0, 8, 1, 0, 0, 0x27, 0x10]);
         assert_eq!(files[3].unpacked_bytes(), 10_008);
+    }
+
+    #[test]
+    fn a_folder_of_data_sets_and_the_folder_of_one_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = || Name::FashionMnist.folder(Some(dir.path())).unwrap();
+        assert_eq!(folder(), dir.path().join("fashion-mnist"));
+        std::fs::write(dir.path().join("t10k-labels-idx1-ubyte.gz"), b"").unwrap();
+        assert_eq!(folder(), dir.path());
     }
 
     #[test]
