@@ -228,6 +228,7 @@ fn parse_is_sound(bytes: &[u8]) {
     }
 }
 
+/// The files that `tests/corpus/idx.py` writes.
 fn corpus() -> Vec<(PathBuf, Vec<u8>)> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/idx");
     let mut files: Vec<_> = fs::read_dir(dir)
