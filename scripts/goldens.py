@@ -43,8 +43,10 @@ Tensors of a case (B images, D pixels, N latents, K categories, S steps):
 
 losses.safetensors (rows: 0 ordinary, 1 twenty times that, 2 two hundred times, 3 at +-1e4):
 
-    bce.logits, bce.images   (4, D)        bce.nats ()    bce.grad (4, D), by bce.logits
-    kl.logits                (4, N, K)     kl.nats ()     kl.grad (4, N, K), by kl.logits
+    bce.logits, bce.images     (4, D)      bce.grad (4, D), of bce.nats by bce.logits
+    bce.nats_per_image         (4,)        bce.nats (), their mean
+    kl.logits                  (4, N, K)   kl.grad (4, N, K), of kl.nats by kl.logits
+    kl.nats_per_image          (4,)        kl.nats (), their mean
 
 State dict: encoder.{0,2,4}.{weight,bias}, decoder.{0,2,4}.{weight,bias}, weights as (out, in).
 """
@@ -67,7 +69,8 @@ except ImportError as error:
         "Install with:  python3 -m venv venv && venv/bin/pip install torch==2.15.0 numpy safetensors"
     )
 
-from pytorch_vae import CategoricalVae, bernoulli_nll, kl_to_uniform, relaxed_sample
+from pytorch_vae import CategoricalVae, bernoulli_nll, bernoulli_nll_per_image
+from pytorch_vae import kl_to_uniform, kl_to_uniform_per_image, relaxed_sample
 
 PIXELS, HIDDEN, LATENTS, CATEGORIES = 36, (24, 16), 5, 4
 BATCH, STEPS = 7, 20
@@ -177,15 +180,17 @@ def run_losses(dtype):
     pixel_logits, images, logits = leaf(pixel_logits), leaf(images), leaf(logits)
     pixel_logits.requires_grad_()
     logits.requires_grad_()
-    bce, kl = bernoulli_nll(pixel_logits, images), kl_to_uniform(logits)
-    (bce + kl).backward()
+    bce, kl = bernoulli_nll_per_image(pixel_logits, images), kl_to_uniform_per_image(logits)
+    (bce.mean() + kl.mean()).backward()
     return {
         "bce.logits": pixel_logits.detach(),
         "bce.images": images,
-        "bce.nats": bce.detach(),
+        "bce.nats_per_image": bce.detach(),
+        "bce.nats": bce.detach().mean(),
         "bce.grad": pixel_logits.grad,
         "kl.logits": logits.detach(),
-        "kl.nats": kl.detach(),
+        "kl.nats_per_image": kl.detach(),
+        "kl.nats": kl.detach().mean(),
         "kl.grad": logits.grad,
     }
 

@@ -53,16 +53,26 @@ def relaxed_sample(logits, gumbel, temperature, estimator):
     return hard - soft.detach() + soft
 
 
+def bernoulli_nll_per_image(pixel_logits, images):
+    """Sum over pixels."""
+    return F.binary_cross_entropy_with_logits(pixel_logits, images, reduction="none").sum(1)
+
+
+def kl_to_uniform_per_image(logits):
+    """Sum over latents; exact at saturated logits."""
+    log_probs = torch.log_softmax(logits, dim=-1)
+    kl = (log_probs.exp() * log_probs).sum(-1) + math.log(logits.shape[-1])
+    return kl.sum(1)
+
+
 def bernoulli_nll(pixel_logits, images):
     """Sum over pixels, mean over images."""
-    return F.binary_cross_entropy_with_logits(pixel_logits, images, reduction="none").sum(1).mean()
+    return bernoulli_nll_per_image(pixel_logits, images).mean()
 
 
 def kl_to_uniform(logits):
-    """Sum over latents, mean over images; exact at saturated logits."""
-    log_probs = torch.log_softmax(logits, dim=-1)
-    kl = (log_probs.exp() * log_probs).sum(-1) + math.log(logits.shape[-1])
-    return kl.sum(1).mean()
+    """Sum over latents, mean over images."""
+    return kl_to_uniform_per_image(logits).mean()
 
 
 def gumbel_noise_like(logits):
