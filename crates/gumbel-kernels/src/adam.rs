@@ -99,9 +99,31 @@ impl AdamStep {
         exp_avg_sq: &mut [f32],
         gradient: &[f32; LINE],
     ) {
-        let mut p = lanes_of(value);
-        let mut m = lanes_of(exp_avg);
-        let mut v = lanes_of(exp_avg_sq);
+        let full = (
+            <&mut [f32; LINE]>::try_from(&mut *value),
+            <&mut [f32; LINE]>::try_from(&mut *exp_avg),
+            <&mut [f32; LINE]>::try_from(&mut *exp_avg_sq),
+        );
+        if let (Ok(value), Ok(exp_avg), Ok(exp_avg_sq)) = full {
+            self.apply_line(value, exp_avg, exp_avg_sq, gradient);
+        } else {
+            let (mut p, mut m, mut v) = (lanes_of(value), lanes_of(exp_avg), lanes_of(exp_avg_sq));
+            self.apply_line(&mut p, &mut m, &mut v, gradient);
+            store_lanes(value, &p);
+            store_lanes(exp_avg, &m);
+            store_lanes(exp_avg_sq, &v);
+        }
+    }
+
+    #[inline(always)]
+    fn apply_line(
+        &self,
+        value: &mut [f32; LINE],
+        exp_avg: &mut [f32; LINE],
+        exp_avg_sq: &mut [f32; LINE],
+        gradient: &[f32; LINE],
+    ) {
+        let (mut p, mut m, mut v) = (*value, *exp_avg, *exp_avg_sq);
         for i in 0..LINE {
             let g = gradient[i];
             m[i] = flush(self.beta1 * m[i] + self.one_minus_beta1 * g);
@@ -109,9 +131,7 @@ impl AdamStep {
             v[i] = flush(self.beta2 * v[i] + self.one_minus_beta2 * g * g);
             p[i] -= self.step_size * (m[i] / (self.root_scale * v[i].sqrt() + self.floor));
         }
-        store_lanes(value, &p);
-        store_lanes(exp_avg, &m);
-        store_lanes(exp_avg_sq, &v);
+        (*value, *exp_avg, *exp_avg_sq) = (p, m, v);
     }
 }
 
@@ -214,3 +234,6 @@ impl Task for Update<'_> {
 fn flush(moment: f32) -> f32 {
     if moment.abs() < NEGLIGIBLE { 0.0 } else { moment }
 }
+
+#[cfg(test)]
+mod tests;

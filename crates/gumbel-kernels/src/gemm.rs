@@ -19,6 +19,10 @@ use crate::pack::Operand;
 
 /// Takes the finished sums of one part of the output.
 pub(crate) trait Sink: Send {
+    /// Called a while before [`Sink::take`] with the same place, to fetch what it will need.
+    #[inline(always)]
+    fn prepare(&self, _row: usize, _column: usize, _width: usize) {}
+
     /// `sums` holds the columns `column..column + width` of row `row`, counted in the whole output.
     fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]);
 }
@@ -55,6 +59,7 @@ pub(crate) fn multiply<S: Sink>(
 }
 
 /// Scratch of one thread: packed operands and partial sums, kept between products.
+#[derive(Default)]
 struct Scratch {
     left: Vec<Line>,
     right: Vec<Line>,
@@ -79,10 +84,10 @@ impl<S: Sink> Task for Product<'_, S> {
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) {
-        SCRATCH.with_borrow_mut(
-            #[inline(always)]
-            |scratch| self.run_with(kernel, scratch),
-        );
+        // Taken out rather than borrowed: a closure would not be compiled for the instruction set.
+        let mut scratch = SCRATCH.take();
+        self.run_with(kernel, &mut scratch);
+        SCRATCH.set(scratch);
     }
 }
 
@@ -146,6 +151,11 @@ impl<S: Sink> Product<'_, S> {
                     let (start, end) = (tile_start(t), tile_start(t + 1));
                     let strip = &left[t * depth + from..t * depth + to];
                     let sums = &mut tiles[if n_live == 1 { 0 } else { t }];
+                    if d + 1 == n_depth_blocks {
+                        for row in start..end {
+                            self.part.sink.prepare(row, first, width);
+                        }
+                    }
                     kernel.multiply(end - start, strip, right, d == 0, sums);
                     if d + 1 == n_depth_blocks {
                         for (row, sums) in (start..end).zip(sums.iter()) {

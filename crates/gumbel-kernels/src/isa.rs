@@ -10,7 +10,7 @@ use crate::kernel_portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use crate::{kernel_avx2::Avx2, kernel_avx512::Avx512};
 
-use crate::lines::{Line, Tile};
+use crate::lines::{LINE, Line, Tile};
 
 /// An instruction set that the running processor has. Values come from [`Isa::best`] and [`Isa::available`] only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,24 @@ pub(crate) trait Kernel: Copy + Send + Sync {
 
     /// Transposes a block of 16 x 16 values into the lines `0, step, .. 15 * step` of `out`.
     fn transpose(self, block: &[Line; 16], step: usize, out: &mut [Line]);
+
+    /// The first 16 values, `fill` where there are fewer.
+    #[inline(always)]
+    fn load(self, values: &[f32], fill: f32) -> [f32; LINE] {
+        let mut lanes = [fill; LINE];
+        for (lane, value) in lanes.iter_mut().zip(values) {
+            *lane = *value;
+        }
+        lanes
+    }
+
+    /// Writes the first 16 values, or as many as there is room for.
+    #[inline(always)]
+    fn store(self, lanes: &[f32; LINE], out: &mut [f32]) {
+        for (out, lane) in out.iter_mut().zip(lanes) {
+            *out = *lane;
+        }
+    }
 }
 
 impl Isa {

@@ -15,7 +15,7 @@
 use std::arch::x86_64::*;
 
 use crate::isa::Kernel;
-use crate::lines::{Line, Tile};
+use crate::lines::{LINE, Line, Tile};
 
 /// Proof that the processor has AVX-512 (F, BW, DQ, VL), AVX2, FMA and BMI2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,18 @@ impl Kernel for Avx512 {
         // SAFETY: the token proves the features.
         unsafe { transpose(block, step, out) }
     }
+
+    #[inline(always)]
+    fn load(self, values: &[f32], fill: f32) -> [f32; LINE] {
+        // SAFETY: the token proves the features.
+        unsafe { load_up_to(values, fill) }
+    }
+
+    #[inline(always)]
+    fn store(self, lanes: &[f32; LINE], out: &mut [f32]) {
+        // SAFETY: the token proves the features.
+        unsafe { store_up_to(lanes, out) }
+    }
 }
 
 #[inline]
@@ -74,6 +86,31 @@ fn load(line: &Line) -> __m512 {
 fn store(line: &mut Line, value: __m512) {
     // SAFETY: a line is 64 writable bytes, aligned to 64.
     unsafe { _mm512_store_ps(line.0.as_mut_ptr(), value) }
+}
+
+/// One bit for each of the first 16 values.
+#[inline(always)]
+fn mask(len: usize) -> u16 {
+    if len >= LINE { u16::MAX } else { (1 << len) - 1 }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_up_to(values: &[f32], fill: f32) -> [f32; LINE] {
+    let mut lanes = Line::ZERO;
+    // SAFETY: lanes beyond the end of the slice are masked out and not read.
+    let read =
+        unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask(values.len()), values.as_ptr()) };
+    store(&mut lanes, read);
+    lanes.0
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_up_to(lanes: &[f32; LINE], out: &mut [f32]) {
+    let lanes = load(&Line(*lanes));
+    // SAFETY: lanes beyond the end of the slice are masked out and not written.
+    unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), mask(out.len()), lanes) };
 }
 
 #[target_feature(enable = "avx512f")]

@@ -8,6 +8,7 @@ use crate::gemm::{Sink, multiply};
 use crate::isa::{Isa, Kernel, Task};
 use crate::lines::{LINE, Line, lanes_of, store_lanes};
 use crate::pack::{DepthAxis, Operand};
+use crate::prefetch::prefetch;
 use crate::window::{Grid, Window};
 
 /// The sizes of a linear layer applied to a batch; each may be zero.
@@ -310,6 +311,13 @@ struct Adam<'a> {
 }
 
 impl Sink for Adam<'_> {
+    #[inline(always)]
+    fn prepare(&self, row: usize, column: usize, width: usize) {
+        for window in [&self.value, &self.exp_avg, &self.exp_avg_sq] {
+            prefetch(window.peek(row, column, width));
+        }
+    }
+
     #[inline(always)]
     fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]) {
         let value = self.value.segment(row, column, width).chunks_mut(LINE);
