@@ -189,7 +189,7 @@ impl Defect {
     }
 }
 
-fn first_defect<T: crate::rows::Real + Into<f64>>(values: &[T], n: usize) -> Option<Defect> {
+fn first_defect<T: crate::rows::Real>(values: &[T], n: usize) -> Option<Defect> {
     for (row, logits) in values.chunks_exact(n).enumerate() {
         // Written without a branch per logit: NaN fails both comparisons.
         let (mut good, mut allowed) = (true, false);
@@ -199,7 +199,7 @@ fn first_defect<T: crate::rows::Real + Into<f64>>(values: &[T], n: usize) -> Opt
         }
         if !good {
             let class = logits.iter().position(|&l| l.is_nan() || l >= -T::MASKED)?;
-            let value = logits[class].into();
+            let value = logits[class].wide();
             return Some(Defect::Logit { flat: row * n + class, value });
         }
         if !allowed {

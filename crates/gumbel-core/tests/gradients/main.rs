@@ -4,6 +4,8 @@
 //! in f64, with differences; another reads the crate's sources and fails when a public function is
 //! missing from the table and from the list of those that carry no gradient.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod coverage;
 mod differences;
 mod masks;

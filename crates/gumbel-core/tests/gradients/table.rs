@@ -13,12 +13,14 @@ use gumbel_core::{
     mask_logits, straight_through,
 };
 
+type Function = dyn Fn(&[Tensor]) -> Result<Tensor>;
+
 /// A function and its differentiable inputs.
 pub(crate) struct Entry {
     /// `file::function`, as the coverage test finds it in the sources.
     pub(crate) name: &'static str,
     pub(crate) inputs: Vec<(&'static str, Var)>,
-    pub(crate) run: Box<dyn Fn(&[Tensor]) -> Result<Tensor>>,
+    pub(crate) run: Box<Function>,
     /// Straight-through values jump: their gradient is another function's, so differences do not apply.
     pub(crate) differentiable: bool,
 }

@@ -149,7 +149,7 @@ fn bad_parameters_are_refused_where_they_enter() {
     }
     // A temperature that varies along the classes of one row is none.
     let error =
-        ExpRelaxedOneHotCategorical::from_logits(&t(&[0.5, 0.6]), &t(&[0.0, 1.0])).unwrap_err();
+        ExpRelaxedOneHotCategorical::from_logits(t(&[0.5, 0.6]), &t(&[0.0, 1.0])).unwrap_err();
     assert!(matches!(error, Error::ShapeMismatch { what: "temperature", .. }));
     assert!(matches!(
         Gumbel::new(&t(&[0.0]), &t(&[0.0])),
