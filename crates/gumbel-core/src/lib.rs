@@ -113,6 +113,7 @@ pub mod distributions;
 mod elementwise;
 mod entropy;
 mod error;
+pub mod estimators;
 mod generator;
 mod gumbel_max;
 mod gumbel_sigmoid;
