@@ -1,6 +1,7 @@
 //! The counter-based generator: (seed, stream, position) fixes every draw, on every device.
 
-use rand::{Rng, RngCore, SeedableRng};
+use gumbel_kernels::{GumbelStream, WordStream};
+use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -76,8 +77,28 @@ impl Generator {
     /// The next `n` words of the stream.
     pub(crate) fn next_words(&mut self, n: usize) -> Vec<u32> {
         let mut words = vec![0u32; n];
-        self.words.fill(words.as_mut_slice());
+        self.word_stream().fill(self.position(), &mut words);
+        self.skip(n);
         words
+    }
+
+    /// The next `n` standard Gumbel values in single precision, one word each.
+    pub(crate) fn next_gumbels(&mut self, n: usize) -> Vec<f32> {
+        let words = self.word_stream();
+        let mut values = vec![0f32; n];
+        GumbelStream::new(words, words.with_masked_key(TAIL_KEY))
+            .fill(self.position(), &mut values);
+        self.skip(n);
+        values
+    }
+
+    /// The same words, computed many at a time.
+    fn word_stream(&self) -> WordStream {
+        WordStream::from_key(self.words.get_seed(), self.words.get_stream())
+    }
+
+    fn skip(&mut self, n: usize) {
+        self.words.set_word_pos(self.words.get_word_pos() + n as u128);
     }
 
     /// How many words of the stream have been used. A stream has 2^68; nobody gets past 2^64.
