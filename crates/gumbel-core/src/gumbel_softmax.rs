@@ -179,6 +179,20 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_batch_gives_an_empty_sample() {
+        let x = Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap();
+        let tau = Tensor::new(0.5f32, &Device::Cpu).unwrap();
+        for hard in [false, true] {
+            let y = gumbel_softmax(&x, 0.5, hard, 1, &mut Generator::new(0)).unwrap();
+            assert_eq!(y.dims(), x.dims());
+            let y = gumbel_softmax(&x, &tau, hard, 1, &mut Generator::new(0)).unwrap();
+            assert_eq!(y.dims(), x.dims());
+        }
+        assert_eq!(crate::kl_to_uniform(&x).unwrap().dims(), &[0]);
+        assert_eq!(crate::gumbel_max(&x, 1, &mut Generator::new(0)).unwrap().dims(), &[0]);
+    }
+
+    #[test]
     fn a_tensor_of_temperatures_equals_a_number_row_by_row() {
         let x = logits();
         let noise =

@@ -154,11 +154,14 @@ fn check_rows(rows: &Tensor, dim: usize) -> Result<()> {
 
 /// The same by reductions on the device, and then on the host to name what was found. Waits for the device.
 fn check_rows_on_device(rows: &Tensor, dim: usize) -> Result<()> {
+    if rows.elem_count() == 0 {
+        return Ok(());
+    }
     let x = rows.detach();
     let good = x.lt(f64::INFINITY)?.to_dtype(DType::F32)?.min_all()?;
-    let allowed = x.gt(f64::NEG_INFINITY)?.to_dtype(DType::F32)?.max(D::Minus1)?.min_all()?;
-    let fine = x.elem_count() == 0
-        || (good.to_scalar::<f32>()? == 1.0 && allowed.to_scalar::<f32>()? == 1.0);
+    let allowed = x.gt(f64::NEG_INFINITY)?.to_dtype(DType::F32)?;
+    let allowed = allowed.max(D::Minus1)?.min_all()?;
+    let fine = good.to_scalar::<f32>()? == 1.0 && allowed.to_scalar::<f32>()? == 1.0;
     if fine { Ok(()) } else { check_rows(&x.to_device(&candle_core::Device::Cpu)?, dim) }
 }
 
@@ -250,6 +253,24 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn the_check_by_reductions_finds_the_same_defects() {
+        let m = f32::NEG_INFINITY;
+        for (rows, good) in [
+            ([[0.0, 1.0], [m, 2.0]], true),
+            ([[0.0, f32::NAN], [m, 2.0]], false),
+            ([[0.0, f32::INFINITY], [m, 2.0]], false),
+            ([[0.0, 1.0], [m, m]], false),
+        ] {
+            let x = Tensor::new(&rows, &Device::Cpu).unwrap();
+            let (direct, reduced) = (check_rows(&x, 1), check_rows_on_device(&x, 1));
+            assert_eq!(direct.is_ok(), good);
+            assert_eq!(format!("{direct:?}"), format!("{reduced:?}"));
+        }
+        let empty = Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap();
+        assert!(check_rows_on_device(&empty, 1).is_ok());
     }
 
     #[test]

@@ -71,9 +71,7 @@ pub(crate) fn one_hot_argmax(x: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() {
         Ok(x.detach().contiguous()?.apply_op1_no_bwd(&OneHotArgmax)?)
     } else {
-        let classes = crate::one_hot::positions(x.dim(D::Minus1)?, x.device())?;
-        let hot = x.detach().argmax_keepdim(D::Minus1)?.broadcast_eq(&classes)?;
-        Ok(hot.to_dtype(x.dtype())?)
+        plain::one_hot_argmax(&x.detach())
     }
 }
 
@@ -106,6 +104,12 @@ pub(crate) mod plain {
         let safe = super::zero_where_masked(&log_p)?;
         let p = log_p.exp()?;
         Ok((p * safe.affine(1.0, c)?)?.sum(D::Minus1)?)
+    }
+
+    pub(crate) fn one_hot_argmax(x: &Tensor) -> Result<Tensor> {
+        let classes = crate::one_hot::positions(x.dim(D::Minus1)?, x.device())?;
+        let hot = x.argmax_keepdim(D::Minus1)?.broadcast_eq(&classes)?;
+        Ok(hot.to_dtype(x.dtype())?)
     }
 
     fn keep_masked(value: &Tensor, x: &Tensor) -> Result<Tensor> {
@@ -515,6 +519,20 @@ mod tests {
             |x| softmax(&perturb(x, &noise(x))?, 1.0),
             |x| softmax(&plain::perturb(x, &noise(x))?, 1.0),
         );
+    }
+
+    #[test]
+    fn the_largest_class_is_the_same_one_fused_and_plain() {
+        for dtype in [DType::F32, DType::F64] {
+            // Rows with equal logits too: the first of them is taken.
+            let x = logits(dtype);
+            let list = |t: Tensor| t.to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap();
+            let fused = list(one_hot_argmax(x.as_tensor()).unwrap());
+            assert_eq!(fused, list(plain::one_hot_argmax(x.as_tensor()).unwrap()));
+            let classes = argmax(x.as_tensor()).unwrap().to_vec1::<u32>().unwrap();
+            assert_eq!(classes, [2, 0, 0, 1, 2]);
+            assert!(fused.iter().zip(classes).all(|(row, k)| row[k as usize] == 1.0));
+        }
     }
 
     #[test]
