@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::checks::{check_float, check_values};
 use crate::elementwise::{sigmoid, widen};
 use crate::gumbel_softmax::{broadcast_temperature, divide_by_temperature};
-use crate::logits::{check_float, unravel};
 use crate::{Error, Generator, Result, Temperature, logistic_noise, straight_through};
 
 /// Draws relaxed bits, `sigmoid((logits + l) / τ)` with logistic noise `l`
@@ -112,29 +112,6 @@ fn check_bit_logits(logits: &Tensor) -> Result<()> {
         |l| l < f64::INFINITY,
         |value, index| Error::InvalidLogit { value, index },
     )
-}
-
-/// One pass over all values; the error is made from the first that is not good.
-pub(crate) fn check_values(
-    x: &Tensor,
-    what: &'static str,
-    good: impl Fn(f64) -> bool,
-    error: impl Fn(f64, Vec<usize>) -> Error,
-) -> Result<()> {
-    check_float(x, what)?;
-    let values = widen(&x.detach())?.flatten_all()?;
-    let bad = match values.dtype() {
-        DType::F32 => first_bad(values.to_vec1::<f32>()?.into_iter().map(f64::from), good),
-        _ => first_bad(values.to_vec1::<f64>()?.into_iter(), good),
-    };
-    bad.map_or(Ok(()), |(flat, value)| Err(error(value, unravel(flat, x.dims()))))
-}
-
-fn first_bad(
-    values: impl Iterator<Item = f64>,
-    good: impl Fn(f64) -> bool,
-) -> Option<(usize, f64)> {
-    values.enumerate().find(|&(_, v)| !good(v))
 }
 
 #[cfg(test)]

@@ -109,6 +109,7 @@
 //! # What is not here
 //! No networks and no parameters but [`LearnableTemperature`]'s, no files, no optimisers.
 
+mod checks;
 pub mod distributions;
 mod elementwise;
 mod entropy;

@@ -3,6 +3,7 @@
 use candle_core::shape::Dim;
 use candle_core::{CpuStorage, D, DType, Storage, Tensor};
 
+use crate::checks::{check_float, unravel};
 use crate::elementwise::widen;
 use crate::{Error, Result};
 
@@ -108,24 +109,6 @@ impl Rows {
         order.push(moved);
         Ok(reduced.permute(order)?.contiguous()?)
     }
-}
-
-/// Refuses what is no float of 16 to 64 bits.
-pub(crate) fn check_float(x: &Tensor, what: &'static str) -> Result<()> {
-    match x.dtype() {
-        DType::F16 | DType::BF16 | DType::F32 | DType::F64 => Ok(()),
-        dtype => Err(Error::UnsupportedDType { what, dtype, expected: "f16, bf16, f32 or f64" }),
-    }
-}
-
-/// Coordinates of an element of a row-major tensor.
-pub(crate) fn unravel(mut flat: usize, dims: &[usize]) -> Vec<usize> {
-    let mut index = vec![0; dims.len()];
-    for (i, &n) in index.iter_mut().zip(dims).rev() {
-        *i = flat % n;
-        flat /= n;
-    }
-    index
 }
 
 fn classes_last(x: &Tensor, dim: usize) -> Result<Tensor> {

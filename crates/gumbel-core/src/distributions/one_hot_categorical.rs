@@ -4,8 +4,8 @@ use candle_core::{D, Shape, Tensor};
 
 use super::parameters::ClassLogits;
 use super::shapes::{broadcast, expand, expand_to_noise, over_batch};
+use crate::checks::check_float;
 use crate::log_prob::weigh;
-use crate::logits::check_float;
 use crate::one_hot::positions;
 use crate::rowwise::{
     kl_to_uniform, log_softmax, negative_entropy, one_hot_argmax, perturb, softmax,

@@ -2,8 +2,8 @@
 
 use candle_core::{D, DType, Tensor};
 
+use crate::checks::check_values;
 use crate::elementwise::widen;
-use crate::gumbel_sigmoid::check_values;
 use crate::logits::Rows;
 use crate::{Error, Result, Temperature};
 
