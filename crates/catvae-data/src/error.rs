@@ -272,6 +272,42 @@ pub enum Error {
         len: usize,
     },
 
+    /// The hub gave no file: not in its cache and not to be had from the network.
+    #[cfg(feature = "hub")]
+    #[error(
+        "{dataset} from the Hugging Face hub: {message}; check the network, or use \
+         `cargo xtask download {dataset}` and --data-dir"
+    )]
+    HubUnavailable {
+        /// The dataset.
+        dataset: &'static str,
+        /// What the hub's client said.
+        message: String,
+    },
+
+    /// A file from the hub is not the table of images it should be.
+    #[cfg(feature = "hub")]
+    #[error("{path}: {message}; delete this file and load the dataset again")]
+    HubFile {
+        /// The file in the hub's cache.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// `candle-datasets` failed or panicked on files that had passed every check.
+    #[cfg(feature = "hub")]
+    #[error(
+        "{dataset} through candle-datasets: {message}; use \
+         `cargo xtask download {dataset}` and --data-dir instead"
+    )]
+    HubLoad {
+        /// The dataset.
+        dataset: &'static str,
+        /// What `candle-datasets` said.
+        message: String,
+    },
+
     /// A class holds too few images to draw from.
     #[error("class {label} holds {available} images, fewer than the {requested} asked for")]
     ClassTooSmall {

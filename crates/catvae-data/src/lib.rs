@@ -50,6 +50,9 @@ mod batches;
 
 mod random;
 
+#[cfg(feature = "hub")]
+pub mod hub;
+
 pub use batches::{Batch, Batches, EpochBatches};
 pub use binarization::{Binarization, ParseBinarizationError};
 pub use digits::{digits, digits_with};
