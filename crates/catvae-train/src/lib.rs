@@ -24,6 +24,6 @@ pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate, importance_weighted_bound};
 pub use metrics::{EpochMetrics, Metrics};
 pub use objective::{Objective, TrainEstimator};
-pub use optimizer::{BETA1, BETA2, EPSILON, Moments, Optimizer, OptimizerKind, StepCoefficients};
+pub use optimizer::{BETA1, BETA2, EPSILON, Moments, Optimizer, OptimizerKind};
 pub use run_dir::{LockedRun, RunDir};
 pub use trainer::{Event, Outcome, StepReport, Trainer};

@@ -143,7 +143,7 @@ impl Trainer {
         let parameters = checkpoint.model.parameters();
         let mut optimizer =
             Optimizer::new(config.training.optimizer, config.training.learning_rate, &parameters)?;
-        optimizer.restore(checkpoint.optimizer_steps, checkpoint.moments)?;
+        optimizer.restore(checkpoint.optimizer_steps, &checkpoint.moments)?;
         Ok(Self {
             config,
             device,
