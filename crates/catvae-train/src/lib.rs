@@ -11,6 +11,7 @@ mod config;
 mod durable;
 mod error;
 mod evaluate;
+mod fused_step;
 mod metrics;
 mod objective;
 mod optimizer;

@@ -1,5 +1,6 @@
 //! The counter-based generator: (seed, stream, position) fixes every draw, on every device.
 
+use gumbel_kernels::{GumbelStream, WordStream};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,17 @@ impl Generator {
         let mut words = vec![0u32; n];
         self.words.fill(words.as_mut_slice());
         words
+    }
+
+    /// The noise whose value `i` is made of word `i` of this stream, wherever `self` stands.
+    pub(crate) fn gumbel_stream(&self) -> GumbelStream {
+        let words = WordStream::new(self.seed, self.words.get_stream());
+        GumbelStream::new(words, words.with_masked_key(TAIL_KEY))
+    }
+
+    /// Leaves out the next `n` words.
+    pub(crate) fn skip(&mut self, n: usize) {
+        self.words.set_word_pos(self.words.get_word_pos() + n as u128);
     }
 
     /// How many words of the stream have been used. A stream has 2^68; nobody gets past 2^64.
