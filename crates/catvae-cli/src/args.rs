@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use catvae_data::Binarization;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gumbel_core::estimators::Estimator;
 
 /// Trains a categorical VAE with Gumbel-softmax samples, and shows what it learnt.
 #[derive(Debug, Parser)]
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Decode(DecodeArgs),
     /// Draw relaxed samples over a row of temperatures, beside the categorical they relax
     Temperature(TemperatureArgs),
+    /// Measure gradient estimators against a run's exact gradient (at most 16,384 codes)
+    Estimators(EstimatorsArgs),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -267,6 +270,33 @@ pub(crate) struct TemperatureArgs {
     /// The picture
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EstimatorsArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Draws of the gradient that each estimator is judged by
+    #[arg(long, value_name = "N", default_value = "1024")]
+    pub(crate) samples: NonZeroUsize,
+    /// Use the first N test images
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub(crate) images: NonZeroUsize,
+    /// Only these [default: all that the model can take]
+    #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
+    pub(crate) only: Option<Vec<Estimator>>,
+    /// Temperature τ of the estimators that have one
+    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) temperature: f64,
+    /// Fixes the draws
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Also write the table as JSON
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) json: Option<PathBuf>,
+    /// Also draw it
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 fn parse_estimator(name: &str) -> Result<catvae_train::TrainEstimator, String> {

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Encode(args) => commands::encode::encode(args),
         Command::Decode(args) => commands::decode::decode(args),
         Command::Temperature(args) => commands::temperature::temperature(args),
+        Command::Estimators(args) => commands::estimators::estimators(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -10,3 +10,5 @@ pub const UNRELAXED: u64 = 2;
 pub const EVALUATION: u64 = 3;
 /// Codes of the pictures.
 pub const PICTURES: u64 = 4;
+/// Draws of gradients that are compared with the exact one.
+pub const ESTIMATORS: u64 = 5;

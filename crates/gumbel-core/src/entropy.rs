@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::logits::Rows;
-use crate::rowwise::sum_p_log_p;
+use crate::rowwise;
 use crate::{Error, Result};
 
 /// The entropy `-Σ p ln p` of `p = softmax(logits)` over the last dimension, in nats.
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// [`Error::InvalidLogit`], [`Error::AllMasked`], [`Error::TooFewClasses`], [`Error::UnsupportedDType`].
 pub fn entropy(logits: &Tensor) -> Result<Tensor> {
     let rows = over_last(logits)?;
-    Ok(sum_p_log_p(&rows.rows, 0.0)?.neg()?.to_dtype(logits.dtype())?)
+    Ok(rowwise::negative_entropy(&rows.rows)?.neg()?.to_dtype(logits.dtype())?)
 }
 
 /// The Kullback-Leibler divergence of `q = softmax(logits)` from the uniform distribution over the
@@ -45,8 +45,7 @@ pub fn entropy(logits: &Tensor) -> Result<Tensor> {
 /// ```
 pub fn kl_to_uniform(logits: &Tensor) -> Result<Tensor> {
     let rows = over_last(logits)?;
-    let n_classes = rows.rows.dim(candle_core::D::Minus1)?;
-    Ok(sum_p_log_p(&rows.rows, (n_classes as f64).ln())?.to_dtype(logits.dtype())?)
+    Ok(rowwise::kl_to_uniform(&rows.rows)?.to_dtype(logits.dtype())?)
 }
 
 fn over_last(logits: &Tensor) -> Result<Rows> {

@@ -9,9 +9,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The temperature is zero, negative, infinite or NaN.
+    /// The temperature is zero, negative, NaN, or beyond 1e-30 and 1e30.
     #[error(
-        "temperature must be finite and > 0, but is {value}; anneal towards a small positive value instead"
+        "temperature must be > 0 (between 1e-30 and 1e30), but is {value}; for the limit of 0 take an exact sample"
     )]
     InvalidTemperature {
         /// The value that was given.

@@ -1,7 +1,7 @@
 //! The counter-based generator: (seed, stream, position) fixes every draw, on every device.
 
 use gumbel_kernels::{GumbelStream, WordStream};
-use rand::{Rng, RngCore, SeedableRng};
+use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -77,18 +77,24 @@ impl Generator {
     /// The next `n` words of the stream.
     pub(crate) fn next_words(&mut self, n: usize) -> Vec<u32> {
         let mut words = vec![0u32; n];
-        self.words.fill(words.as_mut_slice());
+        self.word_stream().fill(self.position(), &mut words);
+        self.skip(n);
         words
     }
 
-    /// The noise whose value `i` is made of word `i` of this stream, wherever `self` stands.
-    pub(crate) fn gumbel_stream(&self) -> GumbelStream {
-        let words = WordStream::new(self.seed, self.words.get_stream());
-        GumbelStream::new(words, words.with_masked_key(TAIL_KEY))
+    /// Fills a slice with the next standard Gumbel values in single precision, one word each.
+    pub(crate) fn fill_gumbels(&mut self, values: &mut [f32]) {
+        let words = self.word_stream();
+        GumbelStream::new(words, words.with_masked_key(TAIL_KEY)).fill(self.position(), values);
+        self.skip(values.len());
     }
 
-    /// Leaves out the next `n` words.
-    pub(crate) fn skip(&mut self, n: usize) {
+    /// The same words, computed many at a time.
+    fn word_stream(&self) -> WordStream {
+        WordStream::from_key(self.words.get_seed(), self.words.get_stream())
+    }
+
+    fn skip(&mut self, n: usize) {
         self.words.set_word_pos(self.words.get_word_pos() + n as u128);
     }
 

@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::checks::{check_float, check_values};
 use crate::elementwise::{sigmoid, widen};
 use crate::gumbel_softmax::{broadcast_temperature, divide_by_temperature};
-use crate::logits::{check_float, unravel};
 use crate::{Error, Generator, Result, Temperature, logistic_noise, straight_through};
 
 /// Draws relaxed bits, `sigmoid((logits + l) / τ)` with logistic noise `l`
@@ -114,25 +114,58 @@ fn check_bit_logits(logits: &Tensor) -> Result<()> {
     )
 }
 
-/// One pass over all values; the error is made from the first that is not good.
-pub(crate) fn check_values(
-    x: &Tensor,
-    what: &'static str,
-    good: impl Fn(f64) -> bool,
-    error: impl Fn(f64, Vec<usize>) -> Error,
-) -> Result<()> {
-    check_float(x, what)?;
-    let values = widen(&x.detach())?.flatten_all()?;
-    let bad = match values.dtype() {
-        DType::F32 => first_bad(values.to_vec1::<f32>()?.into_iter().map(f64::from), good),
-        _ => first_bad(values.to_vec1::<f64>()?.into_iter(), good),
-    };
-    bad.map_or(Ok(()), |(flat, value)| Err(error(value, unravel(flat, x.dims()))))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gumbel_softmax_with_noise;
+    use candle_core::Device;
 
-fn first_bad(
-    values: impl Iterator<Item = f64>,
-    good: impl Fn(f64) -> bool,
-) -> Option<(usize, f64)> {
-    values.enumerate().find(|&(_, v)| !good(v))
+    fn list(t: &Tensor) -> Vec<f64> {
+        t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn bad_temperatures_logits_and_shapes_are_refused() {
+        let x = Tensor::new(&[0.0, 1.0], &Device::Cpu).unwrap();
+        let mut g = Generator::new(0);
+        for tau in [0.0, -1.0, f64::NAN] {
+            let error = gumbel_sigmoid(&x, tau, false, &mut g).unwrap_err();
+            assert!(matches!(error, Error::InvalidTemperature { .. }), "{error}");
+        }
+        for value in [f64::NAN, f64::INFINITY] {
+            let bad = Tensor::new(&[0.0, value], &Device::Cpu).unwrap();
+            let error = gumbel_sigmoid(&bad, 1.0, false, &mut g).unwrap_err();
+            assert!(
+                matches!(error, Error::InvalidLogit { ref index, .. } if index == &[1]),
+                "{error}"
+            );
+        }
+        let noise = Tensor::zeros(3, DType::F64, &Device::Cpu).unwrap();
+        assert!(matches!(
+            gumbel_sigmoid_with_noise(&x, &noise, 1.0, true),
+            Err(Error::ShapeMismatch { .. })
+        ));
+        let ints = Tensor::zeros(3, DType::U32, &Device::Cpu).unwrap();
+        assert!(matches!(
+            gumbel_sigmoid(&ints, 1.0, true, &mut g),
+            Err(Error::UnsupportedDType { .. })
+        ));
+    }
+
+    #[test]
+    fn bits_are_two_classes() {
+        // With class logits (l, 0) and noise (n, 0): softmax over two classes is the sigmoid of the difference.
+        let l = Tensor::new(&[-2.0, 0.3, 5.0, f64::NEG_INFINITY], &Device::Cpu).unwrap();
+        let noise = logistic_noise(4, DType::F64, &Device::Cpu, &mut Generator::new(1)).unwrap();
+        let pair = |t: &Tensor| Tensor::stack(&[t, &t.zeros_like().unwrap()], 1).unwrap();
+        for tau in [0.2, 1.0, 3.0] {
+            let bits = gumbel_sigmoid_with_noise(&l, &noise, tau, false).unwrap();
+            let classes =
+                gumbel_softmax_with_noise(&pair(&l), &pair(&noise), tau, false, 1).unwrap();
+            let first = classes.narrow(1, 0, 1).unwrap();
+            for (a, b) in list(&bits).into_iter().zip(list(&first)) {
+                assert!((a - b).abs() < 1e-15, "{a} {b}");
+            }
+        }
+    }
 }

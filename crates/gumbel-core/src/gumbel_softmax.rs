@@ -109,3 +109,116 @@ pub(crate) fn divide_by_temperature(x: &Tensor, tau: &Tensor) -> Result<Tensor> 
     let safe = infinite.where_cond(&x.zeros_like()?, x)?;
     Ok(infinite.where_cond(&x.detach(), &(safe / tau)?)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    fn logits() -> Tensor {
+        let x = Tensor::arange(0f64, 24.0, &Device::Cpu).unwrap();
+        x.reshape((2, 3, 4)).unwrap().sin().unwrap()
+    }
+
+    fn list(t: &Tensor) -> Vec<f64> {
+        t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn bad_temperatures_logits_and_shapes_are_refused() {
+        let x = logits();
+        let mut g = Generator::new(0);
+        for tau in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = gumbel_softmax(&x, tau, false, 2, &mut g).unwrap_err();
+            assert!(matches!(error, Error::InvalidTemperature { .. }), "{error}");
+            let t = Tensor::new(tau, &Device::Cpu).unwrap();
+            assert!(matches!(
+                gumbel_softmax(&x, t, false, 2, &mut g),
+                Err(Error::InvalidTemperature { .. })
+            ));
+        }
+        for value in [f64::NAN, f64::INFINITY] {
+            let bad = Tensor::new(&[[0.0, value]], &Device::Cpu).unwrap();
+            let error = gumbel_softmax(&bad, 1.0, false, 1, &mut g).unwrap_err();
+            assert!(
+                matches!(error, Error::InvalidLogit { ref index, .. } if index == &[0, 1]),
+                "{error}"
+            );
+        }
+        let masked = Tensor::full(f32::NEG_INFINITY, (2, 3), &Device::Cpu).unwrap();
+        assert!(matches!(
+            gumbel_softmax(&masked, 1.0, true, 1, &mut g),
+            Err(Error::AllMasked { .. })
+        ));
+        let noise = Tensor::zeros((2, 4, 3), DType::F64, &Device::Cpu).unwrap();
+        let error = gumbel_softmax_with_noise(&x, &noise, 1.0, false, 2).unwrap_err();
+        assert!(matches!(error, Error::ShapeMismatch { what: "noise", .. }), "{error}");
+        let tau = Tensor::ones((2, 2, 1), DType::F64, &Device::Cpu).unwrap();
+        let error = gumbel_softmax(&x, &tau, false, 2, &mut g).unwrap_err();
+        assert!(matches!(error, Error::ShapeMismatch { what: "temperature", .. }), "{error}");
+        assert!(gumbel_softmax(&x, 1.0, false, 3, &mut g).is_err());
+    }
+
+    #[test]
+    fn every_dimension_gives_the_sample_of_the_turned_tensor() {
+        let x = logits();
+        let noise =
+            gumbel_noise(x.shape(), DType::F64, &Device::Cpu, &mut Generator::new(2)).unwrap();
+        for hard in [false, true] {
+            for dim in 0..3 {
+                let y = gumbel_softmax_with_noise(&x, &noise, 0.7, hard, dim).unwrap();
+                let turn = |t: &Tensor| t.transpose(dim, 2).unwrap().contiguous().unwrap();
+                let turned =
+                    gumbel_softmax_with_noise(&turn(&x), &turn(&noise), 0.7, hard, 2).unwrap();
+                assert_eq!(list(&y), list(&turn(&turned)));
+                assert_eq!(y.dims(), x.dims());
+                let drawn = gumbel_softmax(&x, 0.7, hard, dim, &mut Generator::new(2)).unwrap();
+                assert_eq!(list(&drawn), list(&y), "the generator's noise is that of gumbel_noise");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_batch_gives_an_empty_sample() {
+        let x = Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap();
+        let tau = Tensor::new(0.5f32, &Device::Cpu).unwrap();
+        for hard in [false, true] {
+            let y = gumbel_softmax(&x, 0.5, hard, 1, &mut Generator::new(0)).unwrap();
+            assert_eq!(y.dims(), x.dims());
+            let y = gumbel_softmax(&x, &tau, hard, 1, &mut Generator::new(0)).unwrap();
+            assert_eq!(y.dims(), x.dims());
+        }
+        assert_eq!(crate::kl_to_uniform(&x).unwrap().dims(), &[0]);
+        assert_eq!(crate::gumbel_max(&x, 1, &mut Generator::new(0)).unwrap().dims(), &[0]);
+    }
+
+    #[test]
+    fn a_tensor_of_temperatures_equals_a_number_row_by_row() {
+        let x = logits();
+        let noise =
+            gumbel_noise(x.shape(), DType::F64, &Device::Cpu, &mut Generator::new(3)).unwrap();
+        let tau = Tensor::new(&[[[0.3], [1.0], [4.0]]], &Device::Cpu).unwrap();
+        let rows = gumbel_softmax_with_noise(&x, &noise, &tau, false, 2).unwrap();
+        for (row, tau) in [0.3, 1.0, 4.0].into_iter().enumerate() {
+            let y = gumbel_softmax_with_noise(&x, &noise, tau, false, 2).unwrap();
+            let row = |t: &Tensor| list(&t.narrow(1, row, 1).unwrap());
+            for (a, b) in row(&rows).into_iter().zip(row(&y)) {
+                assert!((a - b).abs() < 1e-15);
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_temperatures_give_corners_and_the_centre() {
+        for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+            let x = logits().to_dtype(dtype).unwrap();
+            for tau in [1e-30, 1e-6] {
+                let y = gumbel_softmax(&x, tau, false, 2, &mut Generator::new(4)).unwrap();
+                let hard = gumbel_softmax(&x, tau, true, 2, &mut Generator::new(4)).unwrap();
+                assert_eq!(list(&y), list(&hard), "{dtype:?} at {tau}");
+            }
+            let y = gumbel_softmax(&x, 1e30, false, 2, &mut Generator::new(4)).unwrap();
+            assert!(list(&y).iter().all(|&y| y == 0.25));
+        }
+    }
+}

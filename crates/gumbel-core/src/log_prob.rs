@@ -2,7 +2,8 @@
 
 use candle_core::{D, Tensor};
 
-use crate::logits::{Rows, check_float};
+use crate::checks::check_float;
+use crate::logits::Rows;
 use crate::rowwise::log_softmax;
 use crate::{Error, Result};
 

@@ -3,6 +3,7 @@
 use candle_core::shape::Dim;
 use candle_core::{CpuStorage, D, DType, Storage, Tensor};
 
+use crate::checks::{check_float, unravel};
 use crate::elementwise::widen;
 use crate::{Error, Result};
 
@@ -110,24 +111,6 @@ impl Rows {
     }
 }
 
-/// Refuses what is no float of 16 to 64 bits.
-pub(crate) fn check_float(x: &Tensor, what: &'static str) -> Result<()> {
-    match x.dtype() {
-        DType::F16 | DType::BF16 | DType::F32 | DType::F64 => Ok(()),
-        dtype => Err(Error::UnsupportedDType { what, dtype, expected: "f16, bf16, f32 or f64" }),
-    }
-}
-
-/// Coordinates of an element of a row-major tensor.
-pub(crate) fn unravel(mut flat: usize, dims: &[usize]) -> Vec<usize> {
-    let mut index = vec![0; dims.len()];
-    for (i, &n) in index.iter_mut().zip(dims).rev() {
-        *i = flat % n;
-        flat /= n;
-    }
-    index
-}
-
 fn classes_last(x: &Tensor, dim: usize) -> Result<Tensor> {
     if dim == x.rank() - 1 {
         Ok(x.contiguous()?)
@@ -154,11 +137,14 @@ fn check_rows(rows: &Tensor, dim: usize) -> Result<()> {
 
 /// The same by reductions on the device, and then on the host to name what was found. Waits for the device.
 fn check_rows_on_device(rows: &Tensor, dim: usize) -> Result<()> {
+    if rows.elem_count() == 0 {
+        return Ok(());
+    }
     let x = rows.detach();
     let good = x.lt(f64::INFINITY)?.to_dtype(DType::F32)?.min_all()?;
-    let allowed = x.gt(f64::NEG_INFINITY)?.to_dtype(DType::F32)?.max(D::Minus1)?.min_all()?;
-    let fine = x.elem_count() == 0
-        || (good.to_scalar::<f32>()? == 1.0 && allowed.to_scalar::<f32>()? == 1.0);
+    let allowed = x.gt(f64::NEG_INFINITY)?.to_dtype(DType::F32)?;
+    let allowed = allowed.max(D::Minus1)?.min_all()?;
+    let fine = good.to_scalar::<f32>()? == 1.0 && allowed.to_scalar::<f32>()? == 1.0;
     if fine { Ok(()) } else { check_rows(&x.to_device(&candle_core::Device::Cpu)?, dim) }
 }
 
@@ -189,7 +175,7 @@ impl Defect {
     }
 }
 
-fn first_defect<T: crate::rows::Real + Into<f64>>(values: &[T], n: usize) -> Option<Defect> {
+fn first_defect<T: crate::rows::Real>(values: &[T], n: usize) -> Option<Defect> {
     for (row, logits) in values.chunks_exact(n).enumerate() {
         // Written without a branch per logit: NaN fails both comparisons.
         let (mut good, mut allowed) = (true, false);
@@ -199,7 +185,7 @@ fn first_defect<T: crate::rows::Real + Into<f64>>(values: &[T], n: usize) -> Opt
         }
         if !good {
             let class = logits.iter().position(|&l| l.is_nan() || l >= -T::MASKED)?;
-            let value = logits[class].into();
+            let value = logits[class].wide();
             return Some(Defect::Logit { flat: row * n + class, value });
         }
         if !allowed {
@@ -250,6 +236,24 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn the_check_by_reductions_finds_the_same_defects() {
+        let m = f32::NEG_INFINITY;
+        for (rows, good) in [
+            ([[0.0, 1.0], [m, 2.0]], true),
+            ([[0.0, f32::NAN], [m, 2.0]], false),
+            ([[0.0, f32::INFINITY], [m, 2.0]], false),
+            ([[0.0, 1.0], [m, m]], false),
+        ] {
+            let x = Tensor::new(&rows, &Device::Cpu).unwrap();
+            let (direct, reduced) = (check_rows(&x, 1), check_rows_on_device(&x, 1));
+            assert_eq!(direct.is_ok(), good);
+            assert_eq!(format!("{direct:?}"), format!("{reduced:?}"));
+        }
+        let empty = Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap();
+        assert!(check_rows_on_device(&empty, 1).is_ok());
     }
 
     #[test]

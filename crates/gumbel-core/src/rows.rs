@@ -20,6 +20,7 @@ pub(crate) trait Real:
     const ONE: Self;
     const MASKED: Self;
     fn of(value: f64) -> Self;
+    fn wide(self) -> f64;
     fn exp(self) -> Self;
     fn ln(self) -> Self;
     fn ln_1p(self) -> Self;
@@ -35,6 +36,9 @@ macro_rules! real {
             const MASKED: Self = Self::NEG_INFINITY;
             fn of(value: f64) -> Self {
                 value as Self
+            }
+            fn wide(self) -> f64 {
+                self as f64
             }
             fn exp(self) -> Self {
                 self.exp()

@@ -39,12 +39,21 @@ pub(crate) fn log_softmax(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// `Σ p (ln p + c)` with `p = softmax(x)`; the last dimension is dropped.
-pub(crate) fn sum_p_log_p(x: &Tensor, c: f64) -> Result<Tensor> {
+/// `Σ p ln p` with `p = softmax(x)`; the last dimension is dropped.
+pub(crate) fn negative_entropy(x: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() {
-        Ok(x.contiguous()?.apply_op1(SumPLogP { c })?)
+        Ok(x.contiguous()?.apply_op1(NegativeEntropy)?)
     } else {
-        plain::sum_p_log_p(x, c)
+        plain::sum_p_log_p(x, 0.0)
+    }
+}
+
+/// `Σ p (ln p + ln n)` with `p = softmax(x)` over `n` classes; the last dimension is dropped.
+pub(crate) fn kl_to_uniform(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        Ok(x.contiguous()?.apply_op1(KlToUniform)?)
+    } else {
+        plain::sum_p_log_p(x, (x.dim(D::Minus1)? as f64).ln())
     }
 }
 
@@ -62,9 +71,7 @@ pub(crate) fn one_hot_argmax(x: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() {
         Ok(x.detach().contiguous()?.apply_op1_no_bwd(&OneHotArgmax)?)
     } else {
-        let classes = crate::one_hot::positions(x.dim(D::Minus1)?, x.device())?;
-        let hot = x.detach().argmax_keepdim(D::Minus1)?.broadcast_eq(&classes)?;
-        Ok(hot.to_dtype(x.dtype())?)
+        plain::one_hot_argmax(&x.detach())
     }
 }
 
@@ -99,10 +106,36 @@ pub(crate) mod plain {
         Ok((p * safe.affine(1.0, c)?)?.sum(D::Minus1)?)
     }
 
+    pub(crate) fn one_hot_argmax(x: &Tensor) -> Result<Tensor> {
+        let classes = crate::one_hot::positions(x.dim(D::Minus1)?, x.device())?;
+        let hot = x.argmax_keepdim(D::Minus1)?.broadcast_eq(&classes)?;
+        Ok(hot.to_dtype(x.dtype())?)
+    }
+
     fn keep_masked(value: &Tensor, x: &Tensor) -> Result<Tensor> {
         let masked = x.detach().eq(f64::NEG_INFINITY)?;
         let constant = x.zeros_like()?.affine(1.0, f64::NEG_INFINITY)?;
         Ok(masked.where_cond(&constant, value)?)
+    }
+}
+
+/// The single-precision loops of `gumbel-kernels`, which have those of [`crate::rows`] as their oracle.
+mod vectorised {
+    use candle_core::{Error, Result};
+    use gumbel_kernels::Noise;
+
+    pub(super) fn softmax(x: &[f32], n: usize, tau: f64) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; x.len()];
+        gumbel_kernels::relaxed_sample(n, tau as f32, x, Noise::None, &mut out)
+            .map_err(Error::wrap)?;
+        Ok(out)
+    }
+
+    /// The divergences of the rows and their gradients.
+    pub(super) fn kl_to_uniform(x: &[f32], n: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (mut kl, mut slope) = (vec![0.0; x.len() / n], vec![0.0; x.len()]);
+        gumbel_kernels::kl_to_uniform(n, 1.0, x, &mut kl, &mut slope).map_err(Error::wrap)?;
+        Ok((kl, slope))
     }
 }
 
@@ -221,7 +254,12 @@ impl CustomOp1 for Softmax {
 
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let n = last(l);
-        let out = on_rows!(self.name(), s, l, |x| rows::softmax(x, n, self.tau));
+        let out = match s {
+            CpuStorage::F32(v) => {
+                CpuStorage::F32(vectorised::softmax(elements(self.name(), v, l)?, n, self.tau)?)
+            }
+            _ => on_rows!(self.name(), s, l, |x| rows::softmax(x, n, self.tau)),
+        };
         Ok((out, l.shape().clone()))
     }
 
@@ -297,18 +335,39 @@ impl CustomOp2 for LogSoftmaxGrad {
     }
 }
 
-struct SumPLogP {
-    c: f64,
-}
+struct NegativeEntropy;
 
-impl CustomOp1 for SumPLogP {
+impl CustomOp1 for NegativeEntropy {
     fn name(&self) -> &'static str {
-        "sum-p-log-p"
+        "negative-entropy"
     }
 
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let n = last(l);
-        let out = on_rows!(self.name(), s, l, |x| rows::sum_p_log_p(x, n, self.c));
+        let out = on_rows!(self.name(), s, l, |x| rows::sum_p_log_p(x, n, 0.0));
+        Ok((out, without_last(l)))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(Some(x.apply_op2_no_bwd(&grad.contiguous()?, &SumPLogPGrad)?))
+    }
+}
+
+struct KlToUniform;
+
+impl CustomOp1 for KlToUniform {
+    fn name(&self) -> &'static str {
+        "kl-to-uniform"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let n = last(l);
+        let out = match s {
+            CpuStorage::F32(v) => {
+                CpuStorage::F32(vectorised::kl_to_uniform(elements(self.name(), v, l)?, n)?.0)
+            }
+            _ => on_rows!(self.name(), s, l, |x| rows::sum_p_log_p(x, n, (n as f64).ln())),
+        };
         Ok((out, without_last(l)))
     }
 
@@ -332,7 +391,17 @@ impl CustomOp2 for SumPLogPGrad {
         l2: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let n = last(l1);
-        let out = on_rows2!(self.name(), s1, l1, s2, l2, |x, g| rows::sum_p_log_p_grad(x, g, n));
+        let out = match (s1, s2) {
+            (CpuStorage::F32(x), CpuStorage::F32(g)) => {
+                let (x, g) = (elements(self.name(), x, l1)?, elements(self.name(), g, l2)?);
+                let (_, mut slope) = vectorised::kl_to_uniform(x, n)?;
+                for (row, &g) in slope.chunks_exact_mut(n).zip(g) {
+                    row.iter_mut().for_each(|d| *d *= g);
+                }
+                CpuStorage::F32(slope)
+            }
+            _ => on_rows2!(self.name(), s1, l1, s2, l2, |x, g| rows::sum_p_log_p_grad(x, g, n)),
+        };
         Ok((out, l1.shape().clone()))
     }
 }
@@ -442,14 +511,28 @@ mod tests {
         agree("softmax 1", |x| softmax(x, 1.0), |x| plain::softmax(x, 1.0));
         agree("softmax 0.1", |x| softmax(x, 0.1), |x| plain::softmax(x, 0.1));
         agree("log_softmax", log_softmax, plain::log_softmax);
-        agree("sum_p_log_p", |x| sum_p_log_p(x, 0.0), |x| plain::sum_p_log_p(x, 0.0));
-        agree("divergence", |x| sum_p_log_p(x, 4f64.ln()), |x| plain::sum_p_log_p(x, 4f64.ln()));
+        agree("negative_entropy", negative_entropy, |x| plain::sum_p_log_p(x, 0.0));
+        agree("kl_to_uniform", kl_to_uniform, |x| plain::sum_p_log_p(x, 4f64.ln()));
         let noise = |x: &Tensor| x.zeros_like().unwrap().affine(1.0, 0.3).unwrap();
         agree(
             "perturb",
             |x| softmax(&perturb(x, &noise(x))?, 1.0),
             |x| softmax(&plain::perturb(x, &noise(x))?, 1.0),
         );
+    }
+
+    #[test]
+    fn the_largest_class_is_the_same_one_fused_and_plain() {
+        for dtype in [DType::F32, DType::F64] {
+            // Rows with equal logits too: the first of them is taken.
+            let x = logits(dtype);
+            let list = |t: Tensor| t.to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap();
+            let fused = list(one_hot_argmax(x.as_tensor()).unwrap());
+            assert_eq!(fused, list(plain::one_hot_argmax(x.as_tensor()).unwrap()));
+            let classes = argmax(x.as_tensor()).unwrap().to_vec1::<u32>().unwrap();
+            assert_eq!(classes, [2, 0, 0, 1, 2]);
+            assert!(fused.iter().zip(classes).all(|(row, k)| row[k as usize] == 1.0));
+        }
     }
 
     #[test]

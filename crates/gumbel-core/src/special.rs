@@ -31,7 +31,7 @@ impl CustomOp1 for LnGamma {
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let out = on_rows!(self.name(), s, l, |x| x
             .iter()
-            .map(|&x| Real::of(ln_gamma_of(x.into())))
+            .map(|&x| Real::of(ln_gamma_of(x.wide())))
             .collect());
         Ok((out, l.shape().clone()))
     }
@@ -51,7 +51,7 @@ impl CustomOp1 for Digamma {
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let out = on_rows!(self.name(), s, l, |x| x
             .iter()
-            .map(|&x| Real::of(digamma_of(x.into())))
+            .map(|&x| Real::of(digamma_of(x.wide())))
             .collect());
         Ok((out, l.shape().clone()))
     }

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use crate::elementwise::softplus;
 use crate::{Error, Result};
 
-/// The temperature τ of a relaxed sample, finite and > 0.
+/// The temperature τ of a relaxed sample, between 1e-30 and 1e30.
 ///
 /// Small τ brings relaxed samples near one-hot vectors, with gradients of high variance; large τ
 /// brings them near the barycentre, with gradients of high bias (Jang et al. 2017, section 2.1).
@@ -24,7 +24,7 @@ impl Temperature {
     /// A checked number.
     ///
     /// # Errors
-    /// [`Error::InvalidTemperature`] unless `tau` is finite and > 0.
+    /// [`Error::InvalidTemperature`] unless `1e-30 <= tau <= 1e30`.
     pub fn new(tau: f64) -> Result<Self> {
         check_value(tau)?;
         Ok(Self::Fixed(tau))
@@ -33,7 +33,7 @@ impl Temperature {
     /// Checks every value. A tensor on a device is copied to the host for it, which waits for the device.
     ///
     /// # Errors
-    /// [`Error::InvalidTemperature`] with the first value that is not finite or not > 0.
+    /// [`Error::InvalidTemperature`] with the first value that is not between 1e-30 and 1e30.
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Fixed(tau) => check_value(*tau),
@@ -45,8 +45,12 @@ impl Temperature {
     }
 }
 
+/// Beyond these, τ or 1/τ times a logit would leave f32: nothing is gained there, and NaN is near.
+pub(crate) const LEAST: f64 = 1e-30;
+pub(crate) const MOST: f64 = 1e30;
+
 fn check_value(tau: f64) -> Result<()> {
-    if tau.is_finite() && tau > 0.0 {
+    if (LEAST..=MOST).contains(&tau) {
         Ok(())
     } else {
         Err(Error::InvalidTemperature { value: tau })
@@ -104,7 +108,7 @@ impl LearnableTemperature {
     /// A scalar parameter that starts at `init` and stays above `floor`.
     ///
     /// # Errors
-    /// [`Error::InvalidTemperature`] unless `0 < floor < init` and both are finite.
+    /// [`Error::InvalidTemperature`] unless `1e-30 <= floor < init <= 1e30`.
     pub fn new(init: f64, floor: f64, dtype: DType, device: &Device) -> Result<Self> {
         check_value(floor)?;
         check_value(init)?;
@@ -121,7 +125,7 @@ impl LearnableTemperature {
     /// Takes over a parameter, for example one made by a `VarBuilder` or loaded from a checkpoint.
     ///
     /// # Errors
-    /// [`Error::InvalidTemperature`] unless `floor` is finite and > 0.
+    /// [`Error::InvalidTemperature`] unless `1e-30 <= floor <= 1e30`.
     pub fn from_var(raw: Var, floor: f64) -> Result<Self> {
         check_value(floor)?;
         Ok(Self { raw, floor })
@@ -160,7 +164,7 @@ mod tests {
 
     #[test]
     fn zero_negative_infinite_and_nan_are_refused() {
-        for tau in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        for tau in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-31, 1e31] {
             assert!(matches!(Temperature::new(tau), Err(Error::InvalidTemperature { .. })));
             let t = Tensor::new(&[1.0, tau], &Device::Cpu).unwrap();
             assert!(Temperature::from(t).check().is_err());

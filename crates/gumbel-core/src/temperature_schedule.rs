@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::temperature::{LEAST, MOST};
 use crate::{Error, Result};
 
 /// The temperature as a function of the training step.
@@ -113,10 +114,10 @@ fn progress(step: u64, steps: u64) -> f64 {
 }
 
 fn positive(field: &'static str, value: f64) -> Result<()> {
-    if value.is_finite() && value > 0.0 {
+    if (LEAST..=MOST).contains(&value) {
         Ok(())
     } else {
-        Err(Error::InvalidSchedule { field, value, must: "finite and > 0" })
+        Err(Error::InvalidSchedule { field, value, must: "between 1e-30 and 1e30" })
     }
 }
 

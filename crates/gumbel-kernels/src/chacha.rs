@@ -1,6 +1,10 @@
 //! ChaCha with 8 rounds (Bernstein 2008), sixteen blocks at a time, from any word of a stream.
 //!
 //! Word for word the sequence of `rand_chacha::ChaCha8Rng`.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "arrays of lanes are indexed together; iterators would hide which is which"
+)]
 
 use rayon::prelude::*;
 
@@ -72,52 +76,59 @@ impl WordStream {
 
     /// The word at one position.
     pub(crate) fn word(&self, position: u64) -> u32 {
-        let mut state = self.state::<1>(position / BLOCK as u64);
-        let start = state;
-        for _ in 0..4 {
-            double_round(&mut state);
-        }
-        let idx = (position % BLOCK as u64) as usize;
-        state[idx][0].wrapping_add(start[idx][0])
+        let start = self.states(position / BLOCK as u64);
+        let mut words = Words::ZERO;
+        rounds::portable(&start, &mut words);
+        words.0[(position % BLOCK as u64) as usize][0]
     }
 
-    /// The cipher's state before the rounds, for `N` consecutive blocks.
+    /// The cipher's states before the rounds, for sixteen consecutive blocks.
     #[inline(always)]
-    fn state<const N: usize>(&self, first_block: u64) -> [[u32; N]; BLOCK] {
-        let mut state = [[0; N]; BLOCK];
+    fn states(&self, first_block: u64) -> Words {
+        let mut states = Words::ZERO;
         let constants = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
-        for (lanes, word) in state.iter_mut().zip(constants.into_iter().chain(self.key)) {
-            *lanes = [word; N];
+        for (lanes, word) in states.0.iter_mut().zip(constants.into_iter().chain(self.key)) {
+            *lanes = [word; LINE];
         }
-        let block = |i: usize| first_block.wrapping_add(i as u64);
-        state[12] = std::array::from_fn(|i| block(i) as u32);
-        state[13] = std::array::from_fn(|i| (block(i) >> 32) as u32);
-        state[14] = [self.stream as u32; N];
-        state[15] = [(self.stream >> 32) as u32; N];
-        state
+        for i in 0..LINE {
+            let block = first_block.wrapping_add(i as u64);
+            states.0[12][i] = block as u32;
+            states.0[13][i] = (block >> 32) as u32;
+        }
+        states.0[14] = [self.stream as u32; LINE];
+        states.0[15] = [(self.stream >> 32) as u32; LINE];
+        states
     }
 
     /// The words of sixteen blocks.
     #[inline(always)]
     pub(crate) fn batch<K: Kernel>(&self, kernel: K, first_block: u64, out: &mut [u32; BATCH]) {
-        let mut state = self.state::<LINE>(first_block);
-        let start = state;
-        for _ in 0..4 {
-            double_round(&mut state);
-        }
+        let mut words = Words::ZERO;
+        kernel.chacha8(&self.states(first_block), &mut words);
         // Words of a block must follow each other: transpose, as bits that happen to pass as floats.
         let mut lines = [Line::ZERO; LINE];
-        for ((line, lanes), start) in lines.iter_mut().zip(&state).zip(&start) {
+        for (line, words) in lines.iter_mut().zip(&words.0) {
             for i in 0..LINE {
-                line.0[i] = f32::from_bits(lanes[i].wrapping_add(start[i]));
+                line.0[i] = f32::from_bits(words[i]);
             }
         }
         let mut transposed = [Line::ZERO; LINE];
         kernel.transpose(&lines, 1, &mut transposed);
         for (out, line) in out.as_chunks_mut::<LINE>().0.iter_mut().zip(&transposed) {
-            *out = line.0.map(f32::to_bits);
+            for i in 0..LINE {
+                out[i] = line.0[i].to_bits();
+            }
         }
     }
+}
+
+/// A number for each of the 16 words of 16 blocks: `[word][block]`.
+#[repr(align(64))]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Words(pub(crate) [[u32; LINE]; BLOCK]);
+
+impl Words {
+    const ZERO: Words = Words([[0; LINE]; BLOCK]);
 }
 
 struct Fill<'a> {
@@ -147,50 +158,60 @@ impl Task for Fill<'_> {
     }
 }
 
-#[inline(always)]
-fn double_round<const N: usize>(s: &mut [[u32; N]; BLOCK]) {
-    quarter_round(s, 0, 4, 8, 12);
-    quarter_round(s, 1, 5, 9, 13);
-    quarter_round(s, 2, 6, 10, 14);
-    quarter_round(s, 3, 7, 11, 15);
-    quarter_round(s, 0, 5, 10, 15);
-    quarter_round(s, 1, 6, 11, 12);
-    quarter_round(s, 2, 7, 8, 13);
-    quarter_round(s, 3, 4, 9, 14);
-}
+/// The rounds of the cipher, for any vector type.
+pub(crate) mod rounds {
+    use super::{BLOCK, Words};
+    use crate::lines::LINE;
 
-#[inline(always)]
-fn quarter_round<const N: usize>(
-    s: &mut [[u32; N]; BLOCK],
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-) {
-    s[a] = add(s[a], s[b]);
-    s[d] = xor_rotate::<N, 16>(s[d], s[a]);
-    s[c] = add(s[c], s[d]);
-    s[b] = xor_rotate::<N, 12>(s[b], s[c]);
-    s[a] = add(s[a], s[b]);
-    s[d] = xor_rotate::<N, 8>(s[d], s[a]);
-    s[c] = add(s[c], s[d]);
-    s[b] = xor_rotate::<N, 7>(s[b], s[c]);
-}
-
-#[inline(always)]
-fn add<const N: usize>(mut x: [u32; N], y: [u32; N]) -> [u32; N] {
-    for i in 0..N {
-        x[i] = x[i].wrapping_add(y[i]);
+    /// Four double rounds on `$s`, an array of 16 vectors, with the functions `add`, `xor` and
+    /// `rotate::<N>` in scope.
+    macro_rules! four_double_rounds {
+        ($s:ident) => {
+            macro_rules! quarter_round {
+                ($a:literal, $b:literal, $c:literal, $d:literal) => {
+                    $s[$a] = add($s[$a], $s[$b]);
+                    $s[$d] = rotate::<16>(xor($s[$d], $s[$a]));
+                    $s[$c] = add($s[$c], $s[$d]);
+                    $s[$b] = rotate::<12>(xor($s[$b], $s[$c]));
+                    $s[$a] = add($s[$a], $s[$b]);
+                    $s[$d] = rotate::<8>(xor($s[$d], $s[$a]));
+                    $s[$c] = add($s[$c], $s[$d]);
+                    $s[$b] = rotate::<7>(xor($s[$b], $s[$c]));
+                };
+            }
+            for _ in 0..4 {
+                quarter_round!(0, 4, 8, 12);
+                quarter_round!(1, 5, 9, 13);
+                quarter_round!(2, 6, 10, 14);
+                quarter_round!(3, 7, 11, 15);
+                quarter_round!(0, 5, 10, 15);
+                quarter_round!(1, 6, 11, 12);
+                quarter_round!(2, 7, 8, 13);
+                quarter_round!(3, 4, 9, 14);
+            }
+        };
     }
-    x
-}
+    pub(crate) use four_double_rounds;
 
-#[inline(always)]
-fn xor_rotate<const N: usize, const BY: u32>(mut x: [u32; N], y: [u32; N]) -> [u32; N] {
-    for i in 0..N {
-        x[i] = (x[i] ^ y[i]).rotate_left(BY);
+    /// Block by block, in plain integers.
+    pub(crate) fn portable(start: &Words, out: &mut Words) {
+        fn add(x: u32, y: u32) -> u32 {
+            x.wrapping_add(y)
+        }
+        fn xor(x: u32, y: u32) -> u32 {
+            x ^ y
+        }
+        fn rotate<const BY: u32>(x: u32) -> u32 {
+            x.rotate_left(BY)
+        }
+        for block in 0..LINE {
+            let mut s: [u32; BLOCK] = std::array::from_fn(|word| start.0[word][block]);
+            four_double_rounds!(s);
+            for (word, sum) in s.into_iter().enumerate() {
+                out.0[word][block] = add(sum, start.0[word][block]);
+            }
+        }
     }
-    x
 }
 
 #[cfg(test)]

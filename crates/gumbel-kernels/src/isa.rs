@@ -10,6 +10,7 @@ use crate::kernel_portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use crate::{kernel_avx2::Avx2, kernel_avx512::Avx512};
 
+use crate::chacha::{Words, rounds};
 use crate::lines::{LINE, Line, Tile};
 
 /// An instruction set that the running processor has. Values come from [`Isa::best`] and [`Isa::available`] only.
@@ -50,6 +51,12 @@ pub(crate) trait Kernel: Copy + Send + Sync {
 
     /// Transposes a block of 16 x 16 values into the lines `0, step, .. 15 * step` of `out`.
     fn transpose(self, block: &[Line; 16], step: usize, out: &mut [Line]);
+
+    /// Adds to each word of sixteen ChaCha states, `start[word][block]`, the word after 8 rounds.
+    #[inline(always)]
+    fn chacha8(self, start: &Words, out: &mut Words) {
+        rounds::portable(start, out);
+    }
 
     /// The first 16 values, `fill` where there are fewer.
     #[inline(always)]

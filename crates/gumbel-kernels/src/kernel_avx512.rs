@@ -14,6 +14,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::chacha::{Words, rounds};
 use crate::isa::Kernel;
 use crate::lines::{LINE, Line, Tile};
 
@@ -59,6 +60,12 @@ impl Kernel for Avx512 {
     fn transpose(self, block: &[Line; 16], step: usize, out: &mut [Line]) {
         // SAFETY: the token proves the features.
         unsafe { transpose(block, step, out) }
+    }
+
+    #[inline(always)]
+    fn chacha8(self, start: &Words, out: &mut Words) {
+        // SAFETY: the token proves the features.
+        unsafe { chacha8(start, out) }
     }
 
     #[inline(always)]
@@ -177,5 +184,41 @@ fn transpose(block: &[Line; 16], step: usize, out: &mut [Line]) {
         store(&mut out[(8 + c) * step], _mm512_shuffle_f32x4::<0xdd>(even, even2));
         store(&mut out[(4 + c) * step], _mm512_shuffle_f32x4::<0x88>(odd, odd2));
         store(&mut out[(12 + c) * step], _mm512_shuffle_f32x4::<0xdd>(odd, odd2));
+    }
+}
+
+/// Sixteen blocks at once, a register for each word of the state.
+#[target_feature(enable = "avx512f")]
+fn chacha8(start: &Words, out: &mut Words) {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn add(x: __m512i, y: __m512i) -> __m512i {
+        _mm512_add_epi32(x, y)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn xor(x: __m512i, y: __m512i) -> __m512i {
+        _mm512_xor_si512(x, y)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn rotate<const BY: i32>(x: __m512i) -> __m512i {
+        _mm512_rol_epi32::<BY>(x)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn read(words: &[u32; LINE]) -> __m512i {
+        // SAFETY: 64 readable bytes; the load takes any alignment.
+        unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+    }
+    let mut s = [_mm512_setzero_si512(); 16];
+    for w in 0..16 {
+        s[w] = read(&start.0[w]);
+    }
+    rounds::four_double_rounds!(s);
+    for w in 0..16 {
+        let sum = add(s[w], read(&start.0[w]));
+        // SAFETY: 64 writable bytes; the store takes any alignment.
+        unsafe { _mm512_storeu_si512(out.0[w].as_mut_ptr().cast(), sum) };
     }
 }

@@ -75,41 +75,75 @@ impl Task for Divergence<'_> {
             .zip(self.kl)
             .zip(self.d_logits.chunks_exact_mut(n_classes));
         for ((logits, kl), d_logits) in rows {
-            let mut largest = [f32::NEG_INFINITY; LINE];
-            for logits in logits.chunks(LINE) {
-                let logits = kernel.load(logits, f32::NEG_INFINITY);
-                for i in 0..LINE {
-                    largest[i] = larger(logits[i], largest[i]);
-                }
-            }
-            let largest = max(largest);
-            let (mut total, mut weighted) = ([0.0; LINE], [0.0; LINE]);
-            for logits in logits.chunks(LINE) {
-                let logits = kernel.load(logits, f32::NEG_INFINITY);
-                for i in 0..LINE {
-                    let y = bounded(logits[i] - largest);
-                    let e = exp_nonpositive(y);
-                    total[i] += e;
-                    weighted[i] += e * y;
-                }
-            }
-            let total = sum(total);
-            let ln_total = ln_normal(total);
-            let neg_entropy = sum(weighted) / total - ln_total;
+            let divergence = if n_classes <= LINE {
+                short_row(kernel, self.scale, logits, d_logits)
+            } else {
+                long_row(kernel, self.scale, logits, d_logits)
+            };
             // Rounding can take the smallest divergences a little below zero.
-            let divergence = neg_entropy + ln_classes;
+            let divergence = divergence + ln_classes;
             *kl = if divergence < 0.0 { 0.0 } else { divergence };
-            for (logits, out) in logits.chunks(LINE).zip(d_logits.chunks_mut(LINE)) {
-                let mut d = kernel.load(logits, f32::NEG_INFINITY);
-                for d in &mut d {
-                    let y = bounded(*d - largest);
-                    let q = exp_nonpositive(y) / total;
-                    *d = self.scale * q * (y - ln_total - neg_entropy);
-                }
-                kernel.store(&d, out);
-            }
         }
     }
+}
+
+/// `Σ q ln q` and its gradient for a row that fits one vector.
+#[inline(always)]
+fn short_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], d_logits: &mut [f32]) -> f32 {
+    let mut y = kernel.load(logits, f32::NEG_INFINITY);
+    let largest = max(y);
+    let (mut e, mut weighted) = ([0.0; LINE], [0.0; LINE]);
+    for i in 0..LINE {
+        y[i] = bounded(y[i] - largest);
+        e[i] = exp_nonpositive(y[i]);
+        weighted[i] = e[i] * y[i];
+    }
+    let total = sum(e);
+    let ln_total = ln_normal(total);
+    let neg_entropy = sum(weighted) / total - ln_total;
+    let (factor, offset) = (scale / total, ln_total + neg_entropy);
+    for i in 0..LINE {
+        y[i] = factor * e[i] * (y[i] - offset);
+    }
+    kernel.store(&y, d_logits);
+    neg_entropy
+}
+
+/// The same for a longer row; `d_logits` keeps the exponentials until the sums are known.
+#[inline(always)]
+fn long_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], d_logits: &mut [f32]) -> f32 {
+    let mut largest = [f32::NEG_INFINITY; LINE];
+    for logits in logits.chunks(LINE) {
+        let logits = kernel.load(logits, f32::NEG_INFINITY);
+        for i in 0..LINE {
+            largest[i] = larger(logits[i], largest[i]);
+        }
+    }
+    let largest = max(largest);
+    let (mut total, mut weighted) = ([0.0; LINE], [0.0; LINE]);
+    for (logits, out) in logits.chunks(LINE).zip(d_logits.chunks_mut(LINE)) {
+        let mut e = kernel.load(logits, f32::NEG_INFINITY);
+        for i in 0..LINE {
+            let y = bounded(e[i] - largest);
+            e[i] = exp_nonpositive(y);
+            total[i] += e[i];
+            weighted[i] += e[i] * y;
+        }
+        kernel.store(&e, out);
+    }
+    let total = sum(total);
+    let ln_total = ln_normal(total);
+    let neg_entropy = sum(weighted) / total - ln_total;
+    let (factor, offset) = (scale / total, ln_total + neg_entropy);
+    for (logits, out) in logits.chunks(LINE).zip(d_logits.chunks_mut(LINE)) {
+        let mut d = kernel.load(logits, f32::NEG_INFINITY);
+        let e = kernel.load(out, 0.0);
+        for i in 0..LINE {
+            d[i] = factor * e[i] * (bounded(d[i] - largest) - offset);
+        }
+        kernel.store(&d, out);
+    }
+    neg_entropy
 }
 
 /// At least -200, where `exp` is zero already: keeps `0 · ∞` out of the sums. A NaN stays.

@@ -3,6 +3,8 @@
 //! Jang et al. 2017, eq. 2; Maddison et al. 2017. A row stays in the cache while it is worked on, and
 //! the noise is made where it is used.
 
+use std::cell::Cell;
+
 use rayon::prelude::*;
 
 use crate::error::{LengthError, check_len};
@@ -163,40 +165,53 @@ impl Task for Relax<'_> {
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) {
-        // The noise goes where the sample will be.
-        match self.noise {
-            Noise::None => self.relaxed.fill(0.0),
-            Noise::Given(noise) => self.relaxed.copy_from_slice(noise),
-            Noise::Stream(stream, position) => stream.fill_with(kernel, position, self.relaxed),
-        }
+        let mut scratch = SCRATCH.take();
+        let noise = match self.noise {
+            Noise::None => None,
+            Noise::Given(noise) => Some(noise),
+            Noise::Stream(stream, position) => {
+                if scratch.len() < self.logits.len() {
+                    scratch.resize(self.logits.len(), 0.0);
+                }
+                let noise = &mut scratch[..self.logits.len()];
+                stream.fill_with(kernel, position, noise);
+                Some(&*noise)
+            }
+        };
         let scale = self.inverse_temperature;
         let n_classes = self.n_classes;
         let rows =
             self.logits.chunks_exact(n_classes).zip(self.relaxed.chunks_exact_mut(n_classes));
-        match self.hard {
-            None => {
-                for (logits, relaxed) in rows {
-                    relax_row(kernel, scale, logits, relaxed);
-                }
-            }
-            Some(hard) => {
-                for ((logits, relaxed), hard) in rows.zip(hard.chunks_exact_mut(n_classes)) {
-                    relax_row(kernel, scale, logits, relaxed);
-                    one_hot(relaxed, hard);
-                }
+        for (row_idx, (logits, relaxed)) in rows.enumerate() {
+            let range = row_idx * n_classes..(row_idx + 1) * n_classes;
+            match noise {
+                None => relax_row(kernel, scale, logits, &[], relaxed),
+                Some(noise) => relax_row(kernel, scale, logits, &noise[range], relaxed),
             }
         }
+        if let Some(hard) = self.hard {
+            let rows = self.relaxed.chunks_exact(n_classes).zip(hard.chunks_exact_mut(n_classes));
+            for (relaxed, hard) in rows {
+                one_hot(kernel, relaxed, hard);
+            }
+        }
+        SCRATCH.set(scratch);
     }
 }
 
-/// Replaces the noise in `row` by `softmax((logits + noise) · scale)`.
+thread_local! {
+    /// The noise of one chunk of rows, kept between calls.
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// `row = softmax((logits + noise) · scale)`; noise that is missing at the end counts as zero.
 #[inline(always)]
-fn relax_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], row: &mut [f32]) {
+fn relax_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], noise: &[f32], row: &mut [f32]) {
     if row.len() <= LINE {
-        let mut z = kernel.load(row, 0.0);
-        let logits = kernel.load(logits, f32::NEG_INFINITY);
+        let mut z = kernel.load(logits, f32::NEG_INFINITY);
+        let noise = kernel.load(noise, 0.0);
         for i in 0..LINE {
-            z[i] = (logits[i] + z[i]) * scale;
+            z[i] = (z[i] + noise[i]) * scale;
         }
         let largest = max(z);
         for z in &mut z {
@@ -210,11 +225,11 @@ fn relax_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], row: &mut [f32]) 
         return;
     }
     let mut largest = [f32::NEG_INFINITY; LINE];
-    for (row, logits) in row.chunks_mut(LINE).zip(logits.chunks(LINE)) {
-        let mut y = kernel.load(row, 0.0);
-        let logits = kernel.load(logits, f32::NEG_INFINITY);
+    for (line_idx, (row, logits)) in row.chunks_mut(LINE).zip(logits.chunks(LINE)).enumerate() {
+        let mut y = kernel.load(logits, f32::NEG_INFINITY);
+        let noise = kernel.load(noise.get(line_idx * LINE..).unwrap_or(&[]), 0.0);
         for i in 0..LINE {
-            y[i] = (logits[i] + y[i]) * scale;
+            y[i] = (y[i] + noise[i]) * scale;
             largest[i] = larger(y[i], largest[i]);
         }
         kernel.store(&y, row);
@@ -237,23 +252,47 @@ fn relax_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], row: &mut [f32]) 
 
 /// One where `row` is largest, first of equals; NaN throughout where `row` holds a NaN.
 #[inline(always)]
-fn one_hot(row: &[f32], hard: &mut [f32]) {
-    // A NaN anywhere in the softmax is a NaN everywhere.
+fn one_hot<K: Kernel>(kernel: K, row: &[f32], hard: &mut [f32]) {
+    // A NaN anywhere in a softmax is a NaN everywhere.
     if row[0].is_nan() {
         hard.fill(f32::NAN);
         return;
     }
     let mut largest = [f32::NEG_INFINITY; LINE];
-    let (full, rest) = row.as_chunks::<LINE>();
-    for row in full {
+    for row in row.chunks(LINE) {
+        let row = kernel.load(row, f32::NEG_INFINITY);
         for i in 0..LINE {
             largest[i] = larger(row[i], largest[i]);
         }
     }
-    let largest = rest.iter().fold(max(largest), |largest, &z| larger(z, largest));
-    hard.fill(0.0);
-    if let Some(idx) = row.iter().position(|&z| z == largest) {
-        hard[idx] = 1.0;
+    let largest = max(largest);
+    let mut found = false;
+    for (row, hard) in row.chunks(LINE).zip(hard.chunks_mut(LINE)) {
+        let row = kernel.load(row, f32::NEG_INFINITY);
+        let mut lanes = [0.0; LINE];
+        if !found {
+            for i in 0..LINE {
+                lanes[i] = if row[i] == largest { 1.0 } else { 0.0 };
+            }
+            let n_found = sum(lanes);
+            found = n_found > 0.0;
+            if n_found > 1.0 {
+                keep_first(&mut lanes);
+            }
+        }
+        kernel.store(&lanes, hard);
+    }
+}
+
+/// Clears all ones but the first.
+#[cold]
+fn keep_first(lanes: &mut [f32; LINE]) {
+    let mut found = false;
+    for lane in lanes {
+        if found {
+            *lane = 0.0;
+        }
+        found |= *lane == 1.0;
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod decode;
 pub(crate) mod encode;
+pub(crate) mod estimators;
 pub(crate) mod evaluate;
 pub(crate) mod reconstruct;
 pub(crate) mod sample;

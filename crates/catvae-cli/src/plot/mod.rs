@@ -7,15 +7,12 @@
 mod axes;
 mod canvas;
 mod curves;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the comparison of estimators has no command yet")
-)]
-pub(crate) mod estimators;
+mod estimators;
 mod font;
 mod temperature;
 
 pub(crate) use curves::draw_curves;
+pub(crate) use estimators::{EstimatorRow, draw_estimators};
 pub(crate) use temperature::{TemperatureFigure, TemperaturePanel, draw_temperature};
 
 use anyhow::{Result, ensure};

@@ -4,8 +4,9 @@ use candle_core::{Shape, Tensor};
 
 use super::parameters::BitLogits;
 use super::shapes::{broadcast, expand, expand_to_noise, over_batch};
+use crate::checks::check_values;
 use crate::elementwise::{sigmoid, softplus};
-use crate::gumbel_sigmoid::{check_values, hard_bits, perturb_bits};
+use crate::gumbel_sigmoid::{hard_bits, perturb_bits};
 use crate::{Error, Generator, Result, logistic_noise};
 
 /// Draws 1 with probability `sigmoid(logits)`, else 0.

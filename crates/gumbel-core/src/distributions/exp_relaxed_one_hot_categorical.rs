@@ -6,9 +6,9 @@ use super::parameters::{
     ClassLogits, checked_row_temperature, log_temperature_of_rows, temperature_tensor,
 };
 use super::shapes::{broadcast, expand, expand_to_noise};
-use crate::gumbel_sigmoid::check_values;
+use crate::checks::check_float;
+use crate::checks::check_values;
 use crate::gumbel_softmax::{broadcast_temperature, divide_by_temperature};
-use crate::logits::check_float;
 use crate::rowwise::{log_softmax, perturb, zero_where_masked};
 use crate::special::{EULER_GAMMA, digamma, ln_gamma};
 use crate::{Error, Generator, Result, Temperature, gumbel_noise};

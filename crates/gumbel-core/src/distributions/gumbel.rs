@@ -3,9 +3,8 @@
 use candle_core::{DType, Shape, Tensor};
 
 use super::shapes::{broadcast, expand, expand_to_noise};
+use crate::checks::{check_float, check_values};
 use crate::elementwise::widen;
-use crate::gumbel_sigmoid::check_values;
-use crate::logits::check_float;
 use crate::special::{EULER_GAMMA, ln_gamma};
 use crate::{Error, Generator, Result, gumbel_noise};
 

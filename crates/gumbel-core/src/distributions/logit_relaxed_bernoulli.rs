@@ -4,8 +4,9 @@ use candle_core::{Shape, Tensor};
 
 use super::parameters::{BitLogits, checked_bit_temperature, temperature_tensor};
 use super::shapes::{broadcast, expand, expand_to_noise};
+use crate::checks::check_values;
 use crate::elementwise::softplus;
-use crate::gumbel_sigmoid::{check_values, perturb_bits, scale_bits};
+use crate::gumbel_sigmoid::{perturb_bits, scale_bits};
 use crate::{Error, Generator, Result, Temperature, logistic_noise};
 
 /// The logit of a relaxed bit, `(logits + l) / τ` with logistic noise `l`: a logistic variable of

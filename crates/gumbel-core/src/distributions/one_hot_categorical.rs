@@ -4,10 +4,12 @@ use candle_core::{D, Shape, Tensor};
 
 use super::parameters::ClassLogits;
 use super::shapes::{broadcast, expand, expand_to_noise, over_batch};
+use crate::checks::check_float;
 use crate::log_prob::weigh;
-use crate::logits::check_float;
 use crate::one_hot::positions;
-use crate::rowwise::{log_softmax, one_hot_argmax, perturb, softmax, sum_p_log_p};
+use crate::rowwise::{
+    kl_to_uniform, log_softmax, negative_entropy, one_hot_argmax, perturb, softmax,
+};
 use crate::{Generator, Result, gumbel_noise, one_hot};
 
 /// Draws the unit vector `e_k` with probability `softmax(logits)_k`.
@@ -124,7 +126,7 @@ impl OneHotCategorical {
     /// # Errors
     /// Those of candle.
     pub fn entropy(&self) -> Result<Tensor> {
-        self.logits.finish(sum_p_log_p(&self.logits.wide, 0.0)?.neg()?)
+        self.logits.finish(negative_entropy(&self.logits.wide)?.neg()?)
     }
 
     /// The probabilities, `(batch..., n_classes)`.
@@ -178,8 +180,7 @@ impl OneHotCategorical {
     /// # Errors
     /// Those of candle.
     pub fn kl_to_uniform(&self) -> Result<Tensor> {
-        let log_k = (self.n_classes() as f64).ln();
-        self.logits.finish(sum_p_log_p(&self.logits.wide, log_k)?)
+        self.logits.finish(kl_to_uniform(&self.logits.wide)?)
     }
 
     /// Every unit vector, masked classes included: `(n_classes, batch..., n_classes)`.

@@ -2,8 +2,8 @@
 
 use candle_core::{D, DType, Tensor};
 
+use crate::checks::check_values;
 use crate::elementwise::widen;
-use crate::gumbel_sigmoid::check_values;
 use crate::logits::Rows;
 use crate::{Error, Result, Temperature};
 
@@ -27,7 +27,7 @@ impl ClassLogits {
     /// Logarithms of the probabilities, which need not sum to one; zero masks a class.
     pub(super) fn from_probs(probs: &Tensor) -> Result<Self> {
         let must = "finite and >= 0";
-        check_probs(probs, must, |p| p >= 0.0 && p < f64::INFINITY)?;
+        check_probs(probs, must, |p| (0.0..f64::INFINITY).contains(&p))?;
         let logits = log_or_masked(&widen(probs)?)?;
         Ok(Self { dtype: probs.dtype(), ..Self::new(&logits)? })
     }

@@ -4,7 +4,7 @@ use candle_core::{D, DType, Shape, Tensor};
 
 use super::ExpRelaxedOneHotCategorical;
 use super::shapes::broadcast;
-use crate::gumbel_sigmoid::check_values;
+use crate::checks::check_values;
 use crate::rowwise::softmax;
 use crate::{Error, Generator, Result, Temperature};
 

@@ -2,6 +2,8 @@
 //!
 //! Regenerate `distributions.json` with the script beside it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use candle_core::{DType, Device, Tensor};
 use gumbel_core::distributions::{
     Bernoulli, Categorical, ExpRelaxedOneHotCategorical, Gumbel, LogitRelaxedBernoulli,

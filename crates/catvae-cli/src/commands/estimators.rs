@@ -1,0 +1,118 @@
+//! `catvae estimators`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use catvae_train::{EstimatorLab, EstimatorMeasurement, stream};
+use gumbel_core::Generator;
+use gumbel_core::estimators::Estimator;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::args::EstimatorsArgs;
+use crate::plot::{EstimatorRow, draw_estimators};
+use crate::progress::print_line;
+use crate::run::OpenRun;
+
+pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
+    let device = args.run.device.open()?;
+    let mut run = OpenRun::open(&args.run.run, &device)?;
+    let images = run.dataset(&args.run)?.test.take(args.images.get());
+    let lab = EstimatorLab::new(&run.model, &images, run.config.data.binarization, &device)?;
+    let chosen = choose(args, &lab)?;
+
+    let config = run.model.config();
+    print_line(&format!(
+        "{} latents x {} categories, model of step {}, {} images, {} draws of the gradient of the cross-entropy",
+        config.n_latents,
+        config.n_categories,
+        run.step,
+        images.len(),
+        args.samples
+    ));
+    print_line(&format!(
+        "with respect to the logits, against the exact one ({:.0} ms). τ = {} where there is one.",
+        lab.exact_ms(),
+        args.temperature
+    ));
+    print_line("");
+    print_line(
+        "  estimator                      cosine   one draw   rel. bias   (floor)   rel. std   ms/draw",
+    );
+
+    let bar = ProgressBar::new((chosen.len() * args.samples.get()) as u64);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {eta}") {
+        bar.set_style(style);
+    }
+    let mut rows = Vec::with_capacity(chosen.len());
+    for estimator in chosen {
+        bar.set_message(estimator.to_string());
+        // The same stream for each: they see the same noise where they use it alike.
+        let mut generator = Generator::new(args.seed).stream(stream::ESTIMATORS);
+        let row = lab.measure(estimator, args.temperature, args.samples, &mut generator, || {
+            bar.inc(1);
+        })?;
+        bar.suspend(|| print_line(&line(&row)));
+        rows.push(row);
+    }
+    bar.finish_and_clear();
+
+    if let Some(path) = &args.json {
+        let object = serde_json::json!({
+            "step": run.step,
+            "n_latents": config.n_latents,
+            "n_categories": config.n_categories,
+            "n_images": images.len(),
+            "samples": args.samples,
+            "seed": args.seed,
+            "exact_ms": lab.exact_ms(),
+            "estimators": rows,
+        });
+        let text = serde_json::to_string_pretty(&object)?;
+        std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
+        print_line(&format!("{}", path.display()));
+    }
+    if let Some(path) = &args.out {
+        draw_estimators(&rows.iter().map(bars).collect::<Vec<_>>(), path)?;
+        print_line(&format!("{}", path.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The estimators asked for, or all that the model can take.
+fn choose(args: &EstimatorsArgs, lab: &EstimatorLab<'_>) -> Result<Vec<Estimator>> {
+    match &args.only {
+        None => Ok(Estimator::ALL.into_iter().filter(|&e| lab.takes(e)).collect()),
+        Some(chosen) => {
+            for &estimator in chosen {
+                ensure!(
+                    lab.takes(estimator),
+                    "{estimator} cannot be measured here: disarm needs two categories, \
+                     and enumeration is what the others are measured against"
+                );
+            }
+            Ok(chosen.clone())
+        }
+    }
+}
+
+fn line(row: &EstimatorMeasurement) -> String {
+    format!(
+        "  {:<30} {:>6.3}   {:>8.3}   {:>9.3}   {:>7.3}   {:>8.2}   {:>7.2}",
+        row.estimator.to_string(),
+        row.cosine,
+        row.draw_cosine,
+        row.relative_bias,
+        row.bias_floor,
+        row.relative_std,
+        row.ms_per_draw
+    )
+}
+
+fn bars(row: &EstimatorMeasurement) -> EstimatorRow {
+    EstimatorRow {
+        name: row.estimator.to_string(),
+        cosine: row.cosine,
+        relative_bias: row.relative_bias,
+        relative_std: row.relative_std,
+    }
+}

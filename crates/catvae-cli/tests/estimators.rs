@@ -1,0 +1,53 @@
+//! `catvae estimators`: the table, the JSON and the picture of a small run.
+
+use std::process::{Command, Output};
+
+fn catvae(dir: &std::path::Path, line: &str) -> Output {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("catvae"));
+    command.current_dir(dir).env_remove("CATVAE_DATA_DIR").args(line.split_whitespace());
+    command.output().unwrap()
+}
+
+#[test]
+fn estimators_are_measured_against_the_exact_gradient() {
+    let dir = tempfile::tempdir().unwrap();
+    let train = "train --train-images 100 --test-images 10 --hidden 16 --latents 2 --categories 3 \
+                 --epochs 1 --batch-size 50 --no-unrelaxed --out run";
+    assert!(catvae(dir.path(), train).status.success());
+    let line = "estimators run --samples 3 --images 5 --json table.json --out table.png";
+    let output = catvae(dir.path(), line);
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["reinmax ", "gumbel-rao ", "rebar ", "fini "] {
+        assert!(shown.contains(&format!("  {name}")), "{shown}");
+    }
+    // Two categories only, and the exact gradient itself.
+    assert!(!shown.contains("disarm") && !shown.contains("enumeration"), "{shown}");
+
+    let text = std::fs::read_to_string(dir.path().join("table.json")).unwrap();
+    let table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let rows = table["estimators"].as_array().unwrap();
+    assert_eq!((rows.len(), &table["n_images"]), (12, &5.into()));
+    for row in rows {
+        for key in
+            ["relative_bias", "bias_floor", "relative_std", "cosine", "draw_cosine", "ms_per_draw"]
+        {
+            assert!(row[key].is_f64(), "{key} of {row}");
+        }
+        assert_eq!(
+            row.get("temperature").is_none(),
+            row["estimator"] == "fini"
+                || row["estimator"] == "reinforce"
+                || row["estimator"] == "rloo",
+            "{row}"
+        );
+    }
+    assert!(dir.path().join("table.png").metadata().unwrap().len() > 1000);
+
+    let only = catvae(dir.path(), "estimators run --samples 2 --only gumbel-rao:draws=2,disarm");
+    assert_eq!(only.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&only.stderr).contains("disarm cannot be measured here"));
+    let unknown = catvae(dir.path(), "estimators run --only reimax");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no estimator"));
+}

@@ -1,0 +1,180 @@
+//! The minimum-norm estimator that is exact for quadratic losses ("Fini", He and Wu, proposition C.3).
+//!
+//! # Derivation
+//! Consider all estimators that draw a class `i` with probability `p_i` and return `W_i g`, where `g` is
+//! the gradient of the loss `f` at the one-hot vector `e_i` and the matrix `W_i` depends on `p` alone. The
+//! target is the gradient of `Σ p_i f(e_i)` with respect to the logits, `J F` with `J = diag p - p pᵀ` and
+//! `F_i = f(e_i)`. Which of them are exact, `Σ p_i W_i g(e_i) = J F`, for every quadratic
+//! `f(z) = ½ zᵀ A z + bᵀ z + c`, where `g(e_i) = A e_i + b`?
+//!
+//! - `f = ½ z_j²` forces `p_j W_j e_j = ½ J e_j`, so `W_j e_j = ½ (e_j - p)`.
+//! - `f = z_i z_j` with `i ≠ j` has `F = 0`, so the vectors `U_ij = p_i W_i e_j` are antisymmetric, `U_ij = -U_ji`.
+//! - `f = z_j` forces `Σ_i p_i W_i e_j = J e_j`, so, with the first line, `Σ_{i ≠ j} U_ij = ½ J e_j`.
+//!
+//! These are the equations of a flow on the complete graph of the classes: `U_ij` flows from `i` to `j`, and
+//! node `j` takes in `½ J e_j`. Of all flows take the one of least expected squared norm
+//! `E ‖W_i‖² = Σ_{i ≠ j} ‖U_ij‖² / p_i = Σ_{i < j} ‖U_ij‖² (1/p_i + 1/p_j)` (up to the fixed `W_i e_i`). As for
+//! electric currents, it comes from potentials `x_j`, the rows of a matrix `C`:
+//!
+//! `U_ij = p_i p_j / (p_i + p_j) · (x_j - x_i)`, where `G C = ½ J`,
+//!
+//! with the graph's Laplacian `G_ij = -p_i p_j / (p_i + p_j)` off the diagonal and rows that sum to zero. Hence
+//! `W_i e_j = p_j / (p_i + p_j) · Cᵀ (e_j - e_i)` with `C = ½ G⁺ J`.
+//!
+//! # Computation
+//! `W_i g = ½ (e_i - p) g_i + Cᵀ s` with `s_j = p_j g_j / (p_i + p_j)` and `s_i = -Σ_{j ≠ i} s_j`. Since `s` sums
+//! to zero, `Cᵀ s = ½ J y` for any solution of `G y = s`: one linear system per row. The most probable
+//! class `r` is held at `y_r = 0`; the rest, scaled by `1/√p` on both sides, has all eigenvalues between ½ and
+//! `2 (K - 1)`, because every class is joined to `r` with `p_j p_r / (p_j + p_r) ≥ p_j / 2`. So it is solved by
+//! Cholesky's method in f64 without loss, however small the probabilities are.
+
+use candle_core::shape::Dim;
+use candle_core::{Device, Tensor, WithDType};
+
+use super::hard_sample::{Draw, Pullback};
+use crate::rows::{self, Real};
+use crate::{Generator, Result};
+
+/// Draws an exact one-hot sample with the gradient of the least-norm estimator that is exact for every
+/// quadratic loss ("Fini", He and Wu, proposition C.3). The source of this file derives it.
+///
+/// For a sample `i` it returns `½ (e_i - p) g_i + ½ J G⁺ s`, where `J = diag p - p pᵀ`, `G` is the graph
+/// Laplacian with weights `p_i p_j / (p_i + p_j)`, and `s_j = p_j g_j / (p_i + p_j)`, `s_i = -Σ_{j ≠ i} s_j`.
+/// For two classes this is [`reinmax`](super::reinmax) at τ = 1; for more, ReinMax is another member of the
+/// same family, of larger norm.
+///
+/// - Bias: none for a loss that is quadratic in each latent given the others; of third order otherwise.
+/// - Variance: the matrix that is applied to the loss's gradient has at most the expected squared norm of
+///   ReinMax's.
+/// - Cost: one evaluation of the loss, and one `K × K` linear system per row backward, on the CPU.
+/// - τ: there is none.
+///
+/// # Shapes
+/// - logits: any; the classes lie along `dim`. Output: the same shape and dtype.
+/// # Gradient
+/// For the logits, exactly zero for masked (`-inf`) classes.
+/// # Errors
+/// [`Error::InvalidLogit`](crate::Error::InvalidLogit), [`Error::AllMasked`](crate::Error::AllMasked),
+/// [`Error::UnsupportedDType`](crate::Error::UnsupportedDType).
+/// # Example
+/// ```
+/// use candle_core::{Device, Var};
+/// use gumbel_core::Generator;
+/// use gumbel_core::estimators::fini;
+///
+/// let logits = Var::new(&[[0.5f32, -1.0, 2.0]], &Device::Cpu)?;
+/// let z = fini(&logits, 1, &mut Generator::new(0))?;
+/// assert!(z.sqr()?.sum_all()?.backward()?.get(&logits).is_some());
+/// # Ok::<(), gumbel_core::Error>(())
+/// ```
+pub fn fini<D: Dim>(logits: &Tensor, dim: D, g: &mut Generator) -> Result<Tensor> {
+    Draw::new(logits, dim, g, "fini")?.with(Fini)
+}
+
+pub(super) struct Fini;
+
+impl Pullback for Fini {
+    fn name(&self) -> &'static str {
+        "fini"
+    }
+
+    fn rows<T: Real + WithDType>(
+        &self,
+        logits: &[T],
+        hard: &[T],
+        grad: &[T],
+        n: usize,
+    ) -> Result<Vec<T>> {
+        let mut out = Vec::with_capacity(logits.len());
+        let mut scratch = Scratch::default();
+        for ((logits, hard), grad) in
+            logits.chunks_exact(n).zip(hard.chunks_exact(n)).zip(grad.chunks_exact(n))
+        {
+            let wide: Vec<f64> = logits.iter().map(|l| l.to_f64()).collect();
+            let p = rows::softmax(&wide, n, 1.0);
+            // A masked class may come with any gradient, even NaN.
+            let g: Vec<f64> =
+                p.iter().zip(grad).map(|(&p, g)| if p > 0.0 { g.to_f64() } else { 0.0 }).collect();
+            let sampled = hard.iter().position(|&d| d > T::ZERO).unwrap_or(0);
+            out.extend(row_gradient(&p, sampled, &g, &mut scratch).into_iter().map(T::of));
+        }
+        Ok(out)
+    }
+
+    fn plain(&self, logits: &Tensor, hard: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let rows = |x: &Tensor| {
+            x.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F64)?.flatten_all()?.to_vec1()
+        };
+        let n = logits.dim(candle_core::D::Minus1)?;
+        let out = self.rows::<f64>(&rows(logits)?, &rows(hard)?, &rows(grad)?, n)?;
+        let out = Tensor::from_vec(out, logits.shape(), &Device::Cpu)?;
+        Ok(out.to_dtype(logits.dtype())?.to_device(logits.device())?)
+    }
+}
+
+/// Buffers of the linear system, kept between rows.
+#[derive(Default)]
+struct Scratch {
+    matrix: Vec<f64>,
+    y: Vec<f64>,
+}
+
+/// `W_i g` of the module's documentation for the sampled class `i`.
+fn row_gradient(p: &[f64], i: usize, g: &[f64], scratch: &mut Scratch) -> Vec<f64> {
+    let root = (0..p.len()).fold(0, |r, j| if p[j] > p[r] { j } else { r });
+    // The classes of the system: all that can be drawn, but the root.
+    let free: Vec<usize> = (0..p.len()).filter(|&j| j != root && p[j] > 0.0).collect();
+    let share = |j: usize| p[j] / (p[i] + p[j]);
+    let taken: f64 = (0..p.len()).filter(|&j| j != i).map(|j| share(j) * g[j]).sum();
+    let source = |j: usize| if j == i { -taken } else { share(j) * g[j] };
+
+    let Scratch { matrix, y } = scratch;
+    y.clear();
+    y.extend(free.iter().map(|&j| source(j) / p[j].sqrt()));
+    matrix.clear();
+    for &a in &free {
+        let degree: f64 = (0..p.len()).filter(|&b| b != a).map(|b| p[b] / (p[a] + p[b])).sum();
+        matrix.extend(
+            free.iter().map(|&b| {
+                if a == b { degree } else { -(p[a].sqrt() * p[b].sqrt()) / (p[a] + p[b]) }
+            }),
+        );
+    }
+    solve_positive_definite(matrix, y);
+    for (y, &j) in y.iter_mut().zip(&free) {
+        *y /= p[j].sqrt();
+    }
+
+    let mean: f64 = free.iter().zip(&*y).map(|(&j, y)| p[j] * y).sum();
+    let mut out: Vec<f64> = p.iter().map(|&p| -0.5 * p * (mean + g[i])).collect();
+    for (&j, y) in free.iter().zip(&*y) {
+        out[j] += 0.5 * p[j] * y;
+    }
+    out[i] += 0.5 * g[i];
+    out
+}
+
+/// Solves `A x = b` in place by Cholesky's method, `A = L Lᵀ`; `a` is row-major, of `b.len()` rows.
+fn solve_positive_definite(a: &mut [f64], b: &mut [f64]) {
+    let n = b.len();
+    for j in 0..n {
+        for k in 0..j {
+            let l = a[j * n + k];
+            for i in j..n {
+                a[i * n + j] -= a[i * n + k] * l;
+            }
+        }
+        let diagonal = a[j * n + j].sqrt();
+        for i in j..n {
+            a[i * n + j] /= diagonal;
+        }
+    }
+    for i in 0..n {
+        let done: f64 = (0..i).map(|k| a[i * n + k] * b[k]).sum();
+        b[i] = (b[i] - done) / a[i * n + i];
+    }
+    for i in (0..n).rev() {
+        let done: f64 = (i + 1..n).map(|k| a[k * n + i] * b[k]).sum();
+        b[i] = (b[i] - done) / a[i * n + i];
+    }
+}

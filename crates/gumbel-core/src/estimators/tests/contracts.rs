@@ -1,0 +1,266 @@
+//! What every estimator promises: gradients for all inputs, masks, errors, dtypes, exact resumption.
+
+use std::cell::RefCell;
+
+use super::*;
+use crate::estimators::*;
+use crate::{Error, sample_one_hot};
+
+fn usable() -> impl Iterator<Item = (Estimator, usize)> {
+    // Each with a number of categories that it takes.
+    Estimator::ALL.into_iter().map(|e| (e, if e == Estimator::DisArm { 2 } else { 3 }))
+}
+
+fn some_logits(dims: (usize, usize, usize), dtype: DType) -> Var {
+    let n = dims.0 * dims.1 * dims.2;
+    let x: Vec<f64> = (0..n).map(|i| (0.7 * i as f64).sin()).collect();
+    let x = Tensor::from_vec(x, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+    Var::from_tensor(&x).unwrap()
+}
+
+fn weights(n_categories: usize, dtype: DType) -> Var {
+    let w: Vec<f64> = (0..n_categories).map(|i| 0.5 + i as f64).collect();
+    Var::from_tensor(&Tensor::new(w, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()).unwrap()
+}
+
+/// A decoder with one parameter: `(Σ w z)²`.
+fn decode(z: &Tensor, w: &Tensor) -> Result<Tensor> {
+    Ok(z.broadcast_mul(w)?.sum(D::Minus1)?.sum(D::Minus1)?.sqr()?)
+}
+
+#[test]
+fn logits_and_decoder_get_gradients_in_every_dtype() {
+    for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+        for (estimator, n_categories) in usable() {
+            let logits = some_logits((4, 2, n_categories), dtype);
+            let w = weights(n_categories, dtype);
+            let mut f = |z: &Tensor| {
+                assert_eq!((z.dims(), z.dtype()), (logits.dims(), dtype), "{estimator}");
+                decode(z, &w)
+            };
+            let mut state = EstimatorState::default();
+            let mut g = Generator::new(1);
+            let objective = estimator.objective(&mut state, &logits, 1.0, &mut g, &mut f).unwrap();
+            assert_eq!(objective.loss.dims(), [4], "{estimator}");
+            assert_eq!(values(&objective.loss), values(&objective.surrogate), "{estimator}");
+            let grads = objective.surrogate.mean_all().unwrap().backward().unwrap();
+            for var in [&logits, &w] {
+                let grad = grads.get(var).unwrap_or_else(|| panic!("{estimator}: no gradient"));
+                assert_eq!((grad.dims(), grad.dtype()), (var.dims(), dtype), "{estimator}");
+                let grad = values(grad);
+                assert!(grad.iter().all(|g| g.is_finite()), "{estimator} {dtype:?}");
+                assert!(grad.iter().any(|g| *g != 0.0), "{estimator} {dtype:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_decoder_gets_the_ordinary_gradient_of_the_reported_loss() {
+    for (estimator, n_categories) in usable() {
+        let logits = some_logits((4, 2, n_categories), DType::F64);
+        let w = weights(n_categories, DType::F64);
+        let seen = RefCell::new(Vec::new());
+        let mut f = |z: &Tensor| {
+            seen.borrow_mut().push(z.detach());
+            decode(z, &w)
+        };
+        let mut state = EstimatorState::default();
+        let mut g = Generator::new(1);
+        let objective = estimator.objective(&mut state, &logits, 1.0, &mut g, &mut f).unwrap();
+        let grads = objective.surrogate.sum_all().unwrap().backward().unwrap();
+        // The samples the reported loss is the mean over; REBAR's relaxed one is not among them.
+        let samples = match estimator {
+            Estimator::Rebar => seen.borrow().last().cloned().into_iter().collect(),
+            Estimator::Enumeration => continue,
+            _ => seen.take(),
+        };
+        let losses: Vec<_> = samples.iter().map(|z| decode(z, &w).unwrap()).collect();
+        let mean = Tensor::stack(&losses, 0).unwrap().mean(0).unwrap();
+        assert_close(estimator.name(), &values(&objective.loss), &values(&mean), 1e-13);
+        let ordinary = mean.sum_all().unwrap().backward().unwrap();
+        let (a, b) = (grads.get(&w).unwrap(), ordinary.get(&w).unwrap());
+        assert_close(estimator.name(), &values(a), &values(b), 1e-12);
+    }
+}
+
+#[test]
+fn masked_classes_are_never_drawn_and_get_gradient_zero() {
+    let m = f64::NEG_INFINITY;
+    for (estimator, n_categories) in usable() {
+        let rows: &[f64] = match n_categories {
+            2 => &[m, 0.3, 0.1, 0.2],
+            _ => &[0.3, m, 0.1, m, m, 0.2],
+        };
+        let tiled = Tensor::from_vec(rows.repeat(200), (200, 2, n_categories), &Device::Cpu);
+        let logits = Var::from_tensor(&tiled.unwrap()).unwrap();
+        let w = weights(n_categories, DType::F64);
+        let mut f = |z: &Tensor| {
+            if estimator != Estimator::Enumeration {
+                let masked =
+                    values(z).into_iter().zip(rows.iter().cycle()).filter(|(_, l)| **l == m);
+                assert!(masked.into_iter().all(|(z, _)| z == 0.0), "{estimator}");
+            }
+            decode(z, &w)
+        };
+        let mut state = EstimatorState::default();
+        for tau in [0.5, 1.0] {
+            let mut g = Generator::new(3);
+            let objective = estimator.objective(&mut state, &logits, tau, &mut g, &mut f).unwrap();
+            let grads = objective.surrogate.sum_all().unwrap().backward().unwrap();
+            let grads = values(grads.get(&logits).unwrap());
+            for (grad, logit) in grads.iter().zip(rows.iter().cycle()) {
+                assert!(
+                    if *logit == m { *grad == 0.0 } else { grad.is_finite() },
+                    "{estimator}: {grad}"
+                );
+            }
+        }
+    }
+}
+
+fn error_of(estimator: Estimator, logits: &Tensor, tau: f64) -> Error {
+    let mut f = |z: &Tensor| Ok::<_, Error>(z.sum((1, 2))?);
+    let mut state = EstimatorState::default();
+    let mut g = Generator::new(0);
+    estimator.objective(&mut state, logits, tau, &mut g, &mut f).unwrap_err()
+}
+
+#[test]
+fn bad_logits_temperatures_and_losses_are_errors() {
+    for (estimator, n_categories) in usable() {
+        let good = some_logits((2, 2, n_categories), DType::F32);
+        let spoilt = |value: f32, n: usize| {
+            let mut v = values(&good).iter().map(|&x| x as f32).collect::<Vec<_>>();
+            v[..n].fill(value);
+            Tensor::from_vec(v, good.shape(), &Device::Cpu).unwrap()
+        };
+        let error = error_of(estimator, &spoilt(f32::NAN, 1), 1.0);
+        assert!(matches!(error, Error::InvalidLogit { .. }), "{estimator}: {error}");
+        let error = error_of(estimator, &spoilt(f32::NEG_INFINITY, n_categories), 1.0);
+        assert!(matches!(error, Error::AllMasked { .. }), "{estimator}: {error}");
+        let flat = good.flatten_from(1).unwrap();
+        assert!(matches!(error_of(estimator, &flat, 1.0), Error::Candle(_)), "{estimator}");
+        for tau in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            if estimator.has_temperature() {
+                let error = error_of(estimator, &good, tau);
+                assert!(matches!(error, Error::InvalidTemperature { .. }), "{estimator}: {error}");
+            }
+        }
+        let mut f = |z: &Tensor| Ok::<_, Error>(z.sum(2)?);
+        let mut state = EstimatorState::default();
+        let mut g = Generator::new(0);
+        let error = estimator.objective(&mut state, &good, 1.0, &mut g, &mut f).unwrap_err();
+        assert!(matches!(error, Error::ShapeMismatch { what: "the loss", .. }), "{estimator}");
+    }
+}
+
+#[test]
+fn parameters_out_of_range_are_errors() {
+    let logits = some_logits((1, 2, 3), DType::F32);
+    let cases = [
+        Estimator::GumbelRao { draws: 0 },
+        Estimator::ReinMaxRao { draws: 0 },
+        Estimator::Rloo { samples: 1 },
+        Estimator::GappedStraightThrough { gap: -1.0 },
+        Estimator::GappedStraightThrough { gap: f64::NAN },
+    ];
+    for estimator in cases {
+        let error = error_of(estimator, &logits, 1.0);
+        assert!(matches!(error, Error::InvalidParameter { .. }), "{estimator}: {error}");
+    }
+    let error = error_of(Estimator::DecoupledStraightThrough { backward_tau: 0.0 }, &logits, 1.0);
+    assert!(matches!(error, Error::InvalidTemperature { .. }));
+    assert!(matches!(error_of(Estimator::DisArm, &logits, 1.0), Error::ShapeMismatch { .. }));
+    // 3^9 = 19,683 codes.
+    let many = some_logits((1, 9, 3), DType::F32);
+    let error = error_of(Estimator::Enumeration, &many, 1.0);
+    assert!(matches!(error, Error::InvalidParameter { value: 19683.0, .. }), "{error}");
+    assert_eq!(all_codes(7, 4, DType::U8, &Device::Cpu).unwrap().dims()[0], MAX_CODES);
+}
+
+#[test]
+fn the_loss_s_own_errors_come_through() {
+    #[derive(Debug)]
+    struct Mine;
+    impl From<Error> for Mine {
+        fn from(_: Error) -> Self {
+            panic!("another error than the loss's")
+        }
+    }
+    for (estimator, n_categories) in usable() {
+        let logits = some_logits((1, 2, n_categories), DType::F32);
+        let mut f = |_: &Tensor| Err::<Tensor, _>(Mine);
+        let mut state = EstimatorState::default();
+        let mut g = Generator::new(0);
+        let Mine = estimator.objective(&mut state, &logits, 1.0, &mut g, &mut f).unwrap_err();
+    }
+}
+
+#[test]
+fn hard_samples_are_those_of_sample_one_hot_along_any_dimension() {
+    type Sampler = fn(&Tensor, usize, &mut Generator) -> Result<Tensor>;
+    let samplers: [Sampler; 6] = [
+        |l, d, g| categorical_straight_through(l, 0.7, d, g),
+        |l, d, g| gapped_straight_through(l, 0.7, 1.0, d, g),
+        |l, d, g| gumbel_rao(l, 0.7, 3, d, g),
+        |l, d, g| reinmax(l, 1.0, d, g),
+        |l, d, g| reinmax_rao(l, 1.0, 3, d, g),
+        |l, d, g| fini(l, d, g),
+    ];
+    let logits = some_logits((2, 3, 4), DType::F32);
+    for (i, sampler) in samplers.iter().enumerate() {
+        for dim in 0..3 {
+            let z = sampler(&logits, dim, &mut Generator::new(6)).unwrap();
+            let expected = sample_one_hot(&logits, dim, &mut Generator::new(6)).unwrap();
+            assert_eq!(values(&z), values(&expected), "sampler {i}, dimension {dim}");
+            let weights = logits.cos().unwrap().detach();
+            let grads = (z * weights).unwrap().sum_all().unwrap().backward().unwrap();
+            let grad = grads.get(&logits).unwrap();
+            // Adding a constant to all logits of a row changes nothing.
+            let sums = values(&grad.sum(dim).unwrap());
+            assert!(sums.iter().all(|s| s.abs() < 1e-6), "sampler {i}, dimension {dim}");
+            assert!(values(grad).iter().any(|g| g.abs() > 1e-3));
+        }
+    }
+}
+
+#[test]
+fn a_restored_state_continues_bit_for_bit() {
+    for estimator in [Estimator::Reinforce, Estimator::Rebar] {
+        let logits = some_logits((5, 2, 3), DType::F32);
+        let w = weights(3, DType::F32);
+        let step = |state: &mut EstimatorState, g: &mut Generator| {
+            let mut f = |z: &Tensor| decode(z, &w);
+            let objective = estimator.objective(state, &logits, 0.5, g, &mut f).unwrap();
+            let grads = objective.surrogate.mean_all().unwrap().backward().unwrap();
+            values(grads.get(&logits).unwrap())
+        };
+        let (mut state, mut g) = (EstimatorState::default(), Generator::new(2));
+        for _ in 0..3 {
+            step(&mut state, &mut g);
+        }
+        let json = serde_json::to_string(&(state, g.state())).unwrap();
+        let uninterrupted = [step(&mut state, &mut g), step(&mut state, &mut g)];
+        let (mut state, at): (EstimatorState, crate::GeneratorState) =
+            serde_json::from_str(&json).unwrap();
+        let mut g = Generator::from_state(&at);
+        let resumed = [step(&mut state, &mut g), step(&mut state, &mut g)];
+        assert_eq!(uninterrupted, resumed, "{estimator}");
+        assert_ne!(state, EstimatorState::default());
+    }
+}
+
+#[test]
+fn noise_of_the_backward_pass_is_set_aside_and_the_same_each_time() {
+    for (dtype, words_each) in [(DType::F32, 1), (DType::F64, 2), (DType::BF16, 1)] {
+        let logits = some_logits((5, 2, 3), dtype);
+        let mut g = Generator::new(2);
+        let z = gumbel_rao(&logits, 0.5, 7, 2, &mut g).unwrap();
+        assert_eq!(g.state().position, 30 * 8 * words_each);
+        let weights = logits.cos().unwrap().detach();
+        let total = (z * weights).unwrap().sum_all().unwrap();
+        let gradient = || values(total.backward().unwrap().get(&logits).unwrap());
+        assert_eq!(gradient(), gradient());
+    }
+}

@@ -1,0 +1,80 @@
+//! No public function escapes the table: the sources are read to find out.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::table::table;
+
+/// Public functions without a gradient: they return indices, constants, numbers or shapes.
+const NO_GRADIENT: &[&str] = &[
+    "at",
+    "batch_shape",
+    "check",
+    "checked",
+    "enumerate_support",
+    "floor",
+    "from_state",
+    "from_var",
+    "gumbel_max",
+    "gumbel_max_with_noise",
+    "gumbel_noise",
+    "logistic_noise",
+    "n_classes",
+    "new",
+    "one_hot",
+    "sample",
+    "sample_one_hot",
+    "sample_with_noise",
+    "state",
+    "stream",
+    "uniform",
+    "var",
+];
+
+/// The modes of discrete distributions are constants, and so are temperatures as they were given.
+const NO_GRADIENT_IN: &[&str] = &[
+    "categorical::mode",
+    "one_hot_categorical::mode",
+    "bernoulli::mode",
+    "exp_relaxed_one_hot_categorical::temperature",
+    "relaxed_one_hot_categorical::temperature",
+    "logit_relaxed_bernoulli::temperature",
+    "relaxed_bernoulli::temperature",
+];
+
+/// `file::function` for every `pub fn` of the crate's own folder and of the distributions.
+fn public_functions() -> BTreeSet<String> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut names = BTreeSet::new();
+    for folder in [src.clone(), src.join("distributions")] {
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_none_or(|e| e != "rs") {
+                continue;
+            }
+            let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            for line in std::fs::read_to_string(&path).unwrap().lines() {
+                if let Some(rest) = line.trim_start().strip_prefix("pub fn ") {
+                    let name = rest.split(['(', '<']).next().unwrap();
+                    names.insert(format!("{stem}::{name}"));
+                }
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn every_public_function_is_in_the_table_or_known_to_have_no_gradient() {
+    let functions = public_functions();
+    assert!(functions.len() > 100, "the sources were not read");
+    let table: BTreeSet<String> = table().iter().map(|e| e.name.to_owned()).collect();
+    for name in &functions {
+        let function = name.split("::").last().unwrap();
+        let excused = NO_GRADIENT.contains(&function) || NO_GRADIENT_IN.contains(&name.as_str());
+        assert!(table.contains(name) || excused, "{name} is in no gradient test");
+    }
+    for name in &table {
+        assert!(functions.contains(name), "{name} is in the table, but not in the sources");
+    }
+}
