@@ -18,7 +18,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Train a model into a run folder, or resume one
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     /// Measure a run's model on the test images with exact discrete samples
     Evaluate(EvaluateArgs),
     /// Draw images from codes that are sampled from the uniform prior
@@ -69,6 +69,7 @@ pub(crate) enum OptimizerName {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
     /// Configuration file; flags win over it, and it wins over the defaults
     #[arg(long, value_name = "FILE")]

@@ -39,7 +39,7 @@ fn npy_header(shape: &[usize]) -> Vec<u8> {
     let shape: String = shape.iter().map(|n| format!("{n}, ")).collect();
     let mut text =
         format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
-    while (PREFIX + text.len() + 1) % 64 != 0 {
+    while !(PREFIX + text.len() + 1).is_multiple_of(64) {
         text.push(' ');
     }
     text.push('\n');

@@ -32,6 +32,7 @@
 //! ```
 
 mod config;
+mod cpu;
 mod error;
 mod init;
 mod linear;
@@ -45,6 +46,6 @@ pub use error::{Error, Result};
 pub use init::uniform_fan_in;
 pub use linear::{Activation, linear};
 pub use loss::{NegElbo, bernoulli_nll, kl_to_uniform_prior};
-pub use mlp::Mlp;
+pub use mlp::{Layer, Mlp};
 pub use parameters::Parameter;
 pub use vae::CategoricalVae;

@@ -13,11 +13,15 @@ pub struct Mlp {
     layers: Vec<Layer>,
 }
 
+/// A layer, `activation(x · weightᵀ + bias)`.
 #[derive(Clone, Debug)]
-struct Layer {
-    weight: Var,
-    bias: Var,
-    activation: Activation,
+pub struct Layer {
+    /// `(out_features, in_features)`.
+    pub weight: Var,
+    /// `(out_features,)`.
+    pub bias: Var,
+    /// What follows.
+    pub activation: Activation,
 }
 
 impl Mlp {
@@ -78,6 +82,11 @@ impl Mlp {
             })
         });
         Ok(Self { layers: layers.collect::<Result<_>>()? })
+    }
+
+    /// The layers, first to last.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
     }
 
     /// Runs the layers.

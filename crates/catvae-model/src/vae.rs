@@ -67,6 +67,16 @@ impl CategoricalVae {
         &self.config
     }
 
+    /// The network from pixels to the logits of the code.
+    pub fn encoder(&self) -> &Mlp {
+        &self.encoder
+    }
+
+    /// The network from the code to the logits of the pixels.
+    pub fn decoder(&self) -> &Mlp {
+        &self.decoder
+    }
+
     /// Every parameter in order: encoder, then decoder, layer by layer, weight before bias.
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut parameters = self.encoder.parameters("encoder");

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use catvae_model::{CategoricalVae, ModelConfig};
 use gumbel_core::GeneratorState;
 use safetensors::SafeTensors;
@@ -210,8 +210,8 @@ fn write_folder(folder: &Path, snapshot: &Snapshot) -> Result<()> {
         parameters.iter().map(|p| (p.name.clone(), p.var.as_tensor().clone())).collect();
     let mut moments = Vec::new();
     for (parameter, m) in parameters.iter().zip(snapshot.optimizer.moments()) {
-        moments.push((format!("{}.exp_avg", parameter.name), m.exp_avg.clone()));
-        moments.push((format!("{}.exp_avg_sq", parameter.name), m.exp_avg_sq.clone()));
+        moments.push((format!("{}.exp_avg", parameter.name), m.exp_avg.as_tensor().clone()));
+        moments.push((format!("{}.exp_avg_sq", parameter.name), m.exp_avg_sq.as_tensor().clone()));
     }
     let mut sha256 = BTreeMap::new();
     for (file, tensors) in [(MODEL, model), (OPTIMIZER, moments)] {
@@ -284,7 +284,10 @@ fn load(folder: &Path, config: &ModelConfig, device: &Device) -> Result<LoadedCh
                 }
             })
         };
-        moments.push(Moments { exp_avg: take("exp_avg")?, exp_avg_sq: take("exp_avg_sq")? });
+        moments.push(Moments {
+            exp_avg: Var::from_tensor(&take("exp_avg")?)?,
+            exp_avg_sq: Var::from_tensor(&take("exp_avg_sq")?)?,
+        });
     }
     Ok(LoadedCheckpoint {
         path: folder.to_owned(),

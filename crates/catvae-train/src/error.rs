@@ -181,6 +181,9 @@ pub enum Error {
     /// The data.
     #[error(transparent)]
     Data(#[from] catvae_data::Error),
+    /// A kernel was handed slices that do not fit: a defect of this program.
+    #[error(transparent)]
+    Kernel(#[from] gumbel_kernels::LengthError),
     /// Sampling.
     #[error(transparent)]
     Sampling(#[from] gumbel_core::Error),

@@ -82,14 +82,11 @@ impl Generator {
         words
     }
 
-    /// The next `n` standard Gumbel values in single precision, one word each.
-    pub(crate) fn next_gumbels(&mut self, n: usize) -> Vec<f32> {
+    /// Fills a slice with the next standard Gumbel values in single precision, one word each.
+    pub(crate) fn fill_gumbels(&mut self, values: &mut [f32]) {
         let words = self.word_stream();
-        let mut values = vec![0f32; n];
-        GumbelStream::new(words, words.with_masked_key(TAIL_KEY))
-            .fill(self.position(), &mut values);
-        self.skip(n);
-        values
+        GumbelStream::new(words, words.with_masked_key(TAIL_KEY)).fill(self.position(), values);
+        self.skip(values.len());
     }
 
     /// The same words, computed many at a time.

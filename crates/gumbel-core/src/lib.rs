@@ -138,7 +138,7 @@ pub use gumbel_sigmoid::{gumbel_sigmoid, gumbel_sigmoid_with_noise};
 pub use gumbel_softmax::{gumbel_softmax, gumbel_softmax_with_noise};
 pub use log_prob::log_prob;
 pub use logits::mask_logits;
-pub use noise::{gumbel_noise, logistic_noise, uniform};
+pub use noise::{fill_gumbel_noise, gumbel_noise, logistic_noise, uniform};
 pub use one_hot::one_hot;
 pub use straight_through::straight_through;
 pub use temperature::{LearnableTemperature, Temperature};

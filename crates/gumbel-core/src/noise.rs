@@ -62,8 +62,17 @@ pub fn gumbel_noise(
     device: &Device,
     g: &mut Generator,
 ) -> Result<Tensor> {
-    let single = |n, g: &mut Generator| g.next_gumbels(n);
+    let single = |n, g: &mut Generator| {
+        let mut values = vec![0.0; n];
+        fill_gumbel_noise(&mut values, g);
+        values
+    };
     noise(shape.into(), dtype, device, g, single, gumbel_f64)
+}
+
+/// Fills a slice with the values that [`gumbel_noise`] gives for f32, without allocating.
+pub fn fill_gumbel_noise(values: &mut [f32], g: &mut Generator) {
+    g.fill_gumbels(values);
 }
 
 /// Standard logistic noise, `ln U - ln(1 - U)`: the difference of two independent Gumbel variables.
@@ -95,7 +104,7 @@ enum Side {
     Upper,
 }
 
-/// What the vectorised [`Generator::next_gumbels`] computes: its oracle in the tests.
+/// What the vectorised [`Generator::fill_gumbels`] computes: its oracle in the tests.
 #[cfg(test)]
 fn gumbel_f32(Draw { x, side }: Draw<f32>) -> f32 {
     let exponential = match side {
@@ -260,7 +269,8 @@ mod tests {
             let mut fast = Generator::new(6);
             fast.next_words(start);
             let mut plain = fast.clone();
-            let values = fast.next_gumbels(300_000);
+            let mut values = vec![0.0; 300_000];
+            fill_gumbel_noise(&mut values, &mut fast);
             let expected = values_f32(300_000, &mut plain, gumbel_f32);
             for (i, (v, e)) in values.iter().zip(&expected).enumerate() {
                 // Two logarithms of two makes, each good to some units of 6e-8.

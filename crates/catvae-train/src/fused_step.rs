@@ -1,0 +1,399 @@
+//! The training step on the CPU: the relaxed objective, its gradient and the update, on buffers
+//! that live as long as the run.
+//!
+//! The same mathematics as [`crate::Objective`] followed by [`crate::Optimizer::step`], which is its
+//! oracle in the tests. What it leaves out is what a step need not do: no graph is recorded, no
+//! gradient of a weight is written to memory (the optimiser runs while its tile is in cache), and
+//! nothing is allocated after the first step.
+
+use candle_core::Tensor;
+use catvae_model::{Activation, CategoricalVae, Layer};
+use gumbel_core::{Generator, fill_gumbel_noise};
+use gumbel_kernels::{
+    AdamStep, LinearShape, Noise, bernoulli_nll, hard_sample, kl_to_uniform, linear_forward,
+    linear_input_gradient, linear_weight_gradient, linear_weight_gradient_adam, relaxed_sample,
+    relaxed_sample_vjp,
+};
+
+use crate::optimizer::{Moments, f32_values, with_slices};
+use crate::{Optimizer, Result};
+
+/// What a step works with; everything but the buffers is handed in.
+#[derive(Debug, Default)]
+pub(crate) struct FusedStep {
+    encoder: Tape,
+    decoder: Tape,
+    /// Forward only, for the unrelaxed objective.
+    unrelaxed_decoder: Tape,
+    noise: Vec<f32>,
+    relaxed: Vec<f32>,
+    hard: Vec<f32>,
+    d_z: Vec<f32>,
+    d_kl: Vec<f32>,
+    kl_of_latents: Vec<f32>,
+    nll_of_images: Vec<f32>,
+    /// Gradients of a layer, where clipping needs to see them.
+    d_weight: Vec<f32>,
+    d_bias: Vec<f32>,
+}
+
+/// What a step is asked to do.
+pub(crate) struct Request<'a> {
+    /// `(batch, n_pixels)`, values in [0, 1].
+    pub(crate) images: &'a [f32],
+    pub(crate) batch: usize,
+    pub(crate) temperature: f64,
+    /// Exact samples forward, with the relaxed gradient.
+    pub(crate) hard: bool,
+    pub(crate) clip_gradient_norm: Option<f64>,
+}
+
+/// Means over the batch, in nats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Loss {
+    pub(crate) bce: f64,
+    pub(crate) kl: f64,
+}
+
+impl FusedStep {
+    /// Both terms of the relaxed objective. Keeps what [`Self::backward`] needs.
+    pub(crate) fn forward(
+        &mut self,
+        model: &CategoricalVae,
+        request: &Request,
+        noise: &mut Generator,
+    ) -> Result<Loss> {
+        let &Request { images, batch, .. } = request;
+        let config = model.config();
+        self.encoder.forward(model.encoder().layers(), batch, images)?;
+        let logits = self.encoder.output();
+        resize(&mut self.noise, logits.len());
+        fill_gumbel_noise(&mut self.noise, noise);
+        resize(&mut self.relaxed, logits.len());
+        let (k, tau, noise) =
+            (config.n_categories, request.temperature as f32, Noise::Given(&self.noise));
+        let z = if request.hard {
+            resize(&mut self.hard, logits.len());
+            hard_sample(k, tau, logits, noise, &mut self.relaxed, &mut self.hard)?;
+            &self.hard
+        } else {
+            relaxed_sample(k, tau, logits, noise, &mut self.relaxed)?;
+            &self.relaxed
+        };
+
+        resize(&mut self.d_kl, logits.len());
+        resize(&mut self.kl_of_latents, batch * config.n_latents);
+        let scale = 1.0 / batch as f32;
+        kl_to_uniform(k, scale, logits, &mut self.kl_of_latents, &mut self.d_kl)?;
+
+        self.decoder.forward(model.decoder().layers(), batch, z)?;
+        let bce = self.decoder.nll(images, batch, &mut self.nll_of_images)?;
+        Ok(Loss { bce, kl: mean(&self.kl_of_latents, batch) })
+    }
+
+    /// Cross-entropy of the unrelaxed objective, at the logits of the last forward pass.
+    pub(crate) fn unrelaxed_bce(
+        &mut self,
+        model: &CategoricalVae,
+        request: &Request,
+        noise: &mut Generator,
+    ) -> Result<f64> {
+        let logits = self.encoder.output();
+        fill_gumbel_noise(&mut self.noise, noise);
+        // The relaxed sample is still needed by the backward pass; this one only leads to its argmax.
+        resize(&mut self.d_z, logits.len());
+        let mut exact = std::mem::take(&mut self.unrelaxed_decoder.input);
+        resize(&mut exact, logits.len());
+        let n_categories = model.config().n_categories;
+        hard_sample(
+            n_categories,
+            1.0,
+            logits,
+            Noise::Given(&self.noise),
+            &mut self.d_z,
+            &mut exact,
+        )?;
+        let layers = model.decoder().layers();
+        self.unrelaxed_decoder.forward(layers, request.batch, &exact)?;
+        self.unrelaxed_decoder.input = exact;
+        self.unrelaxed_decoder.nll(request.images, request.batch, &mut self.nll_of_images)
+    }
+
+    /// The gradient before every activation, checked and clipped. Returns the name of the first
+    /// parameter whose gradient is not finite.
+    pub(crate) fn backward(
+        &mut self,
+        model: &CategoricalVae,
+        request: &Request,
+    ) -> Result<Option<String>> {
+        let &Request { images, batch, .. } = request;
+        let (encoder, decoder) = (model.encoder().layers(), model.decoder().layers());
+        resize(&mut self.d_z, self.relaxed.len());
+        self.decoder.backward(decoder, batch, Some(&mut self.d_z))?;
+
+        let (k, tau) = (model.config().n_categories, request.temperature as f32);
+        let d_logits = self.encoder.d_output();
+        resize(d_logits, self.relaxed.len());
+        relaxed_sample_vjp(k, tau, &self.relaxed, &self.d_z, d_logits)?;
+        for (d, d_kl) in d_logits.iter_mut().zip(&self.d_kl) {
+            *d += d_kl;
+        }
+        self.encoder.mask_output(encoder);
+        self.encoder.backward(encoder, batch, None)?;
+
+        let z = if request.hard { &self.hard } else { &self.relaxed };
+        for (prefix, tape, layers, x) in [
+            ("encoder", &self.encoder, encoder, images),
+            ("decoder", &self.decoder, decoder, z.as_slice()),
+        ] {
+            if let Some(layer) = tape.first_overflow(layers, batch, x, &mut self.d_weight)? {
+                return Ok(Some(format!("{prefix}.{}.weight", 2 * layer)));
+            }
+        }
+        if let Some(max_norm) = request.clip_gradient_norm {
+            let mut squared_norm = 0.0;
+            for (tape, layers, x) in
+                [(&self.encoder, encoder, images), (&self.decoder, decoder, z.as_slice())]
+            {
+                squared_norm +=
+                    tape.squared_norm(layers, batch, x, &mut self.d_weight, &mut self.d_bias)?;
+            }
+            if squared_norm > max_norm * max_norm {
+                // Every gradient is linear in these.
+                let scale = (max_norm / squared_norm.sqrt()) as f32;
+                self.encoder.scale_gradients(scale);
+                self.decoder.scale_gradients(scale);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Updates every parameter in place.
+    pub(crate) fn update(
+        &self,
+        model: &CategoricalVae,
+        optimizer: &mut Optimizer,
+        request: &Request,
+    ) -> Result<()> {
+        let step = optimizer.begin_step();
+        let (encoder, decoder) = (model.encoder().layers(), model.decoder().layers());
+        let (of_encoder, of_decoder) = optimizer.moments().split_at(2 * encoder.len());
+        let z = if request.hard { &self.hard } else { &self.relaxed };
+        self.encoder.update(encoder, request.batch, request.images, &step, of_encoder)?;
+        self.decoder.update(decoder, request.batch, z, &step, of_decoder)
+    }
+}
+
+/// What a network leaves on its way forward and backward.
+#[derive(Debug, Default)]
+struct Tape {
+    /// A buffer for an input that is made for this network alone.
+    input: Vec<f32>,
+    /// Of each layer, after its activation.
+    outputs: Vec<Vec<f32>>,
+    /// Of each layer, before its activation.
+    d_outputs: Vec<Vec<f32>>,
+}
+
+impl Tape {
+    fn output(&self) -> &[f32] {
+        self.outputs.last().map_or(&[], Vec::as_slice)
+    }
+
+    /// The gradient before the last activation, to be filled in.
+    fn d_output(&mut self) -> &mut Vec<f32> {
+        let n_layers = self.outputs.len();
+        self.d_outputs.resize_with(n_layers, Vec::new);
+        &mut self.d_outputs[n_layers - 1]
+    }
+
+    fn input_of<'a>(&'a self, layer: usize, x: &'a [f32]) -> &'a [f32] {
+        layer.checked_sub(1).map_or(x, |below| &self.outputs[below])
+    }
+
+    fn forward(&mut self, layers: &[Layer], batch: usize, x: &[f32]) -> Result<()> {
+        self.outputs.resize_with(layers.len(), Vec::new);
+        for (i, layer) in layers.iter().enumerate() {
+            let shape = shape_of(layer, batch)?;
+            let (below, here) = self.outputs.split_at_mut(i);
+            let input = below.last().map_or(x, Vec::as_slice);
+            resize(&mut here[0], batch * shape.outputs);
+            with_values(&layer.weight, |weight| {
+                with_values(&layer.bias, |bias| {
+                    let activation = layer.activation.into();
+                    Ok(linear_forward(shape, input, weight, Some(bias), activation, &mut here[0])?)
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Mean over the batch of the pixels' NLL; leaves its gradient before the last activation.
+    fn nll(&mut self, images: &[f32], batch: usize, nll_of_images: &mut Vec<f32>) -> Result<f64> {
+        resize(nll_of_images, batch);
+        self.d_output();
+        let (Some(logits), Some(d_logits)) = (self.outputs.last(), self.d_outputs.last_mut())
+        else {
+            return Ok(0.0);
+        };
+        resize(d_logits, logits.len());
+        let scale = 1.0 / batch as f32;
+        bernoulli_nll(images.len() / batch, scale, logits, images, nll_of_images, d_logits)?;
+        Ok(mean(nll_of_images, batch))
+    }
+
+    /// Where the last layer has a ReLU, its gradient passes where its output is positive.
+    fn mask_output(&mut self, layers: &[Layer]) {
+        let relu = layers.last().is_some_and(|layer| layer.activation == Activation::Relu);
+        if let (true, Some(output), Some(d)) =
+            (relu, self.outputs.last(), self.d_outputs.last_mut())
+        {
+            for (d, &y) in d.iter_mut().zip(output) {
+                *d = if y > 0.0 { *d } else { 0.0 };
+            }
+        }
+    }
+
+    /// From the gradient before the last activation to that before each, and to the input's.
+    fn backward(
+        &mut self,
+        layers: &[Layer],
+        batch: usize,
+        d_input: Option<&mut Vec<f32>>,
+    ) -> Result<()> {
+        for i in (1..layers.len()).rev() {
+            let shape = shape_of(&layers[i], batch)?;
+            let below = &self.outputs[i - 1];
+            let relu_output =
+                (layers[i - 1].activation == Activation::Relu).then_some(below.as_slice());
+            let (d_below, d_here) = self.d_outputs.split_at_mut(i);
+            let d_below = &mut d_below[i - 1];
+            resize(d_below, below.len());
+            with_values(&layers[i].weight, |weight| {
+                Ok(linear_input_gradient(shape, &d_here[0], weight, relu_output, d_below)?)
+            })?;
+        }
+        if let (Some(first), Some(d_input)) = (layers.first(), d_input) {
+            let shape = shape_of(first, batch)?;
+            with_values(&first.weight, |weight| {
+                Ok(linear_input_gradient(shape, &self.d_outputs[0], weight, None, d_input)?)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The first layer with a weight gradient that is not finite.
+    ///
+    /// A sum over the batch of products cannot leave f32's range while the largest factors, times
+    /// the batch, stay inside it; only where that bound fails are the gradients themselves looked at.
+    fn first_overflow(
+        &self,
+        layers: &[Layer],
+        batch: usize,
+        x: &[f32],
+        d_weight: &mut Vec<f32>,
+    ) -> Result<Option<usize>> {
+        for (i, layer) in layers.iter().enumerate() {
+            let (input, d_output) = (self.input_of(i, x), &self.d_outputs[i]);
+            let largest = largest_magnitude(d_output);
+            let bound = largest * largest_magnitude(input).max(1.0) * batch as f32;
+            if bound.is_finite() {
+                continue;
+            }
+            let shape = shape_of(layer, batch)?;
+            resize(d_weight, shape.outputs * shape.inputs);
+            linear_weight_gradient(shape, d_output, input, d_weight, None)?;
+            if !largest.is_finite() || !largest_magnitude(d_weight).is_finite() {
+                return Ok(Some(i));
+            }
+        }
+        Ok(None)
+    }
+
+    fn squared_norm(
+        &self,
+        layers: &[Layer],
+        batch: usize,
+        x: &[f32],
+        d_weight: &mut Vec<f32>,
+        d_bias: &mut Vec<f32>,
+    ) -> Result<f64> {
+        let mut squared_norm = 0.0;
+        for (i, layer) in layers.iter().enumerate() {
+            let shape = shape_of(layer, batch)?;
+            resize(d_weight, shape.outputs * shape.inputs);
+            resize(d_bias, shape.outputs);
+            let (input, d_output) = (self.input_of(i, x), &self.d_outputs[i]);
+            linear_weight_gradient(shape, d_output, input, d_weight, Some(d_bias))?;
+            for gradient in [&*d_weight, &*d_bias] {
+                squared_norm += gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+            }
+        }
+        Ok(squared_norm)
+    }
+
+    fn scale_gradients(&mut self, scale: f32) {
+        for d in self.d_outputs.iter_mut().flatten() {
+            *d *= scale;
+        }
+    }
+
+    fn update(
+        &self,
+        layers: &[Layer],
+        batch: usize,
+        x: &[f32],
+        step: &AdamStep,
+        moments: &[Moments],
+    ) -> Result<()> {
+        for (i, (layer, moments)) in layers.iter().zip(moments.chunks_exact(2)).enumerate() {
+            let shape = shape_of(layer, batch)?;
+            let (input, d_output) = (self.input_of(i, x), &self.d_outputs[i]);
+            with_slices(&layer.weight, &moments[0], |weight| {
+                with_slices(&layer.bias, &moments[1], |bias| {
+                    linear_weight_gradient_adam(shape, d_output, input, step, weight, Some(bias))
+                        .map_err(candle_core::Error::wrap)
+                })
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn shape_of(layer: &Layer, batch: usize) -> Result<LinearShape> {
+    let (outputs, inputs) = layer.weight.dims2()?;
+    Ok(LinearShape { batch, inputs, outputs })
+}
+
+fn with_values<T>(tensor: &Tensor, body: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    body(f32_values(&storage, layout)?)
+}
+
+/// Makes a buffer fit; its old values do not matter.
+fn resize(buffer: &mut Vec<f32>, len: usize) {
+    buffer.resize(len, 0.0);
+}
+
+fn mean(sums: &[f32], batch: usize) -> f64 {
+    sums.iter().map(|&x| f64::from(x)).sum::<f64>() / batch as f64
+}
+
+/// The largest |x|; NaN or infinite if any x is.
+fn largest_magnitude(values: &[f32]) -> f32 {
+    // As integers, the magnitudes of floats have the order of the floats, with NaN above infinity.
+    f32::from_bits(values.iter().fold(0, |m, x| m.max(x.to_bits() & 0x7fff_ffff)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_magnitude_finds_what_is_not_finite() {
+        assert_eq!(largest_magnitude(&[1.0, -3.0, 2.0]), 3.0);
+        assert_eq!(largest_magnitude(&[]), 0.0);
+        assert!(largest_magnitude(&[1.0, f32::NEG_INFINITY]).is_infinite());
+        assert!(largest_magnitude(&[f32::INFINITY, -f32::NAN]).is_nan());
+    }
+}
