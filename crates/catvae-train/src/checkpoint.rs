@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor, Var};
 use catvae_model::{CategoricalVae, ModelConfig};
 use gumbel_core::GeneratorState;
+use gumbel_core::estimators::EstimatorState;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,7 @@ struct State {
     position: Position,
     noise: GeneratorState,
     unrelaxed_noise: GeneratorState,
+    estimator_state: EstimatorState,
     optimizer: OptimizerKind,
     optimizer_steps: u64,
     sha256: BTreeMap<String, String>,
@@ -68,6 +70,7 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) position: &'a Position,
     pub(crate) model: &'a CategoricalVae,
     pub(crate) optimizer: &'a Optimizer,
+    pub(crate) estimator_state: EstimatorState,
     pub(crate) noise: GeneratorState,
     pub(crate) unrelaxed_noise: GeneratorState,
 }
@@ -81,6 +84,8 @@ pub struct LoadedCheckpoint {
     pub position: Position,
     /// The model.
     pub model: CategoricalVae,
+    /// What the estimator had learnt.
+    pub estimator_state: EstimatorState,
     /// State of the noise for the relaxed samples.
     pub noise: GeneratorState,
     /// State of the noise for the unrelaxed samples.
@@ -225,6 +230,7 @@ fn write_folder(folder: &Path, snapshot: &Snapshot) -> Result<()> {
         position: snapshot.position.clone(),
         noise: snapshot.noise.clone(),
         unrelaxed_noise: snapshot.unrelaxed_noise.clone(),
+        estimator_state: snapshot.estimator_state,
         optimizer: snapshot.optimizer.kind(),
         optimizer_steps: snapshot.optimizer.n_steps(),
         sha256,
@@ -293,6 +299,7 @@ fn load(folder: &Path, config: &ModelConfig, device: &Device) -> Result<LoadedCh
         path: folder.to_owned(),
         position: state.position,
         model,
+        estimator_state: state.estimator_state,
         noise: state.noise,
         unrelaxed_noise: state.unrelaxed_noise,
         optimizer: state.optimizer,
