@@ -106,9 +106,8 @@ impl FusedStep {
         timed(&mut times.forward_products, || {
             self.decoder.forward(model.decoder().layers(), batch, z)
         })?;
-        let bce = timed(&mut times.losses, || {
-            self.decoder.nll(images, batch, &mut self.nll_of_images)
-        })?;
+        let bce =
+            timed(&mut times.losses, || self.decoder.nll(images, batch, &mut self.nll_of_images))?;
         Ok(Loss { bce, kl: mean(&self.kl_of_latents, batch) })
     }
 

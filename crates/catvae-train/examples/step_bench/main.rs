@@ -32,7 +32,9 @@ fn main() -> Result<()> {
         match flag.as_str() {
             "--threads" => threads = value.parse()?,
             "--images" => images = Some(PathBuf::from(value)),
-            _ => return Err(format!("unknown flag {flag}; known: --threads N --images FILE").into()),
+            _ => {
+                return Err(format!("unknown flag {flag}; known: --threads N --images FILE").into());
+            }
         }
     }
     let images = images.ok_or("--images FILE is missing: an IDX file of 28x28 images")?;
