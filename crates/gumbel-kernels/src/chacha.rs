@@ -106,14 +106,14 @@ impl WordStream {
         let mut words = Words::ZERO;
         kernel.chacha8(&self.states(first_block), &mut words);
         // Words of a block must follow each other: transpose, as bits that happen to pass as floats.
-        let mut lines = [Line::ZERO; LINE];
-        for (line, words) in lines.iter_mut().zip(&words.0) {
+        let mut floats = [0.0; BATCH];
+        for (floats, words) in floats.as_chunks_mut::<LINE>().0.iter_mut().zip(&words.0) {
             for i in 0..LINE {
-                line.0[i] = f32::from_bits(words[i]);
+                floats[i] = f32::from_bits(words[i]);
             }
         }
         let mut transposed = [Line::ZERO; LINE];
-        kernel.transpose(&lines, 1, &mut transposed);
+        kernel.transpose(&floats, LINE, BLOCK, LINE, 1, &mut transposed);
         for (out, line) in out.as_chunks_mut::<LINE>().0.iter_mut().zip(&transposed) {
             for i in 0..LINE {
                 out[i] = line.0[i].to_bits();
@@ -191,6 +191,7 @@ pub(crate) mod rounds {
             }
         };
     }
+    #[cfg(target_arch = "x86_64")]
     pub(crate) use four_double_rounds;
 
     /// Block by block, in plain integers.

@@ -19,12 +19,15 @@ use crate::pack::Operand;
 
 /// Takes the finished sums of one part of the output.
 pub(crate) trait Sink: Send {
-    /// Called a while before [`Sink::take`] with the same place, to fetch what it will need.
-    #[inline(always)]
-    fn prepare(&self, _row: usize, _column: usize, _width: usize) {}
-
-    /// `sums` holds the columns `column..column + width` of row `row`, counted in the whole output.
-    fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]);
+    /// `sums` holds the columns `column..column + width` of `rows`, counted in the whole output.
+    fn take<K: Kernel>(
+        &mut self,
+        kernel: K,
+        rows: Range<usize>,
+        column: usize,
+        width: usize,
+        sums: &Tile,
+    );
 }
 
 /// A part of the output and the sink that owns it.
@@ -95,7 +98,7 @@ impl<S: Sink> Product<'_, S> {
     #[inline(always)]
     fn run_with<K: Kernel>(mut self, kernel: K, scratch: &mut Scratch) {
         if self.depth == 0 {
-            return self.empty_sums();
+            return self.empty_sums(kernel);
         }
         let rows = self.part.rows.clone();
         // At least eight tiles to a block, however deep: each block packs the right side again.
@@ -109,11 +112,12 @@ impl<S: Sink> Product<'_, S> {
     }
 
     /// Sums over nothing are zero, and the sink still takes them.
-    fn empty_sums(&mut self) {
-        for row in self.part.rows.clone() {
-            for first in self.part.columns.clone().step_by(LINE) {
-                let width = (self.part.columns.end - first).min(LINE);
-                self.part.sink.take(row, first, width, &[Line::ZERO; 2]);
+    fn empty_sums<K: Kernel>(&mut self, kernel: K) {
+        let Part { rows, columns, sink } = &mut self.part;
+        for row in rows.clone() {
+            for first in columns.clone().step_by(LINE) {
+                let width = (columns.end - first).min(LINE);
+                sink.take(kernel, row..row + 1, first, width, &EMPTY_TILE);
             }
         }
     }
@@ -138,29 +142,24 @@ impl<S: Sink> Product<'_, S> {
             self.left.pack(kernel, start, end - start, 0, strip);
         }
 
+        let depth_range = |d: usize| depth * d / n_depth_blocks..depth * (d + 1) / n_depth_blocks;
         let columns = self.part.columns.clone();
+        let panel = |first: usize| first..(first + K::TILE_LINES * LINE).min(columns.end);
         for first in columns.clone().step_by(K::TILE_LINES * LINE) {
-            let width = (columns.end - first).min(K::TILE_LINES * LINE);
+            let width = panel(first).len();
             let n_lines = width.div_ceil(LINE);
             for d in 0..n_depth_blocks {
-                let bound = |i: usize| depth * i / n_depth_blocks;
-                let (from, to) = (bound(d), bound(d + 1));
-                let right = &mut right[..n_lines * (to - from)];
-                self.right.pack(kernel, first, width, from, right);
+                let Range { start: from, end: to } = depth_range(d);
+                let last = d + 1 == n_depth_blocks;
+                let packed = &mut right[..n_lines * (to - from)];
+                self.right.pack(kernel, first, width, from, packed);
                 for t in 0..n_tiles {
                     let (start, end) = (tile_start(t), tile_start(t + 1));
                     let strip = &left[t * depth + from..t * depth + to];
                     let sums = &mut tiles[if n_live == 1 { 0 } else { t }];
-                    if d + 1 == n_depth_blocks {
-                        for row in start..end {
-                            self.part.sink.prepare(row, first, width);
-                        }
-                    }
-                    kernel.multiply(end - start, strip, right, d == 0, sums);
-                    if d + 1 == n_depth_blocks {
-                        for (row, sums) in (start..end).zip(sums.iter()) {
-                            self.part.sink.take(row, first, width, sums);
-                        }
+                    kernel.multiply(end - start, strip, packed, d == 0, sums);
+                    if last {
+                        self.part.sink.take(kernel, start..end, first, width, sums);
                     }
                 }
             }

@@ -20,7 +20,7 @@ mod kl;
 mod linear;
 mod lines;
 mod pack;
-mod prefetch;
+mod peak;
 mod reduce;
 mod rows;
 mod softmax;
@@ -41,6 +41,7 @@ pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
     linear_weight_gradient_adam,
 };
+pub use peak::peak_gflops;
 pub use softmax::{Noise, hard_sample, relaxed_sample, relaxed_sample_vjp};
 
 /// The vector instructions in use on this processor: `avx512`, `avx2`, `neon` or `portable`.
