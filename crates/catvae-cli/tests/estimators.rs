@@ -1,5 +1,10 @@
 //! `catvae estimators`: the table, the JSON and the picture of a small run.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
+
 use std::process::{Command, Output};
 
 fn catvae(dir: &std::path::Path, line: &str) -> Output {

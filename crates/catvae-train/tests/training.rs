@@ -1,5 +1,10 @@
 //! Runs of a small model: they learn, they resume bit for bit, and they stop with a reason.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
+
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -17,17 +22,21 @@ fn dataset() -> Dataset {
 }
 
 fn config() -> TrainConfig {
-    let mut config = TrainConfig::default();
-    config.model = ModelConfig {
-        hidden: vec![24, 12],
-        n_latents: 4,
-        n_categories: 5,
-        ..ModelConfig::default()
-    };
-    config.training.epochs = 3;
-    config.training.batch_size = 16;
-    config.training.learning_rate = 3e-3;
-    config
+    TrainConfig {
+        model: ModelConfig {
+            hidden: vec![24, 12],
+            n_latents: 4,
+            n_categories: 5,
+            ..ModelConfig::default()
+        },
+        training: TrainingSettings {
+            epochs: 3,
+            batch_size: 16,
+            learning_rate: 3e-3,
+            ..TrainingSettings::default()
+        },
+        ..TrainConfig::default()
+    }
 }
 
 /// Runs until `stop_at` steps are taken.
