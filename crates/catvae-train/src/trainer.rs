@@ -293,7 +293,9 @@ impl Trainer {
     fn step(&mut self, batch: &Batch, temperature: f64) -> Result<StepLoss> {
         match self.fused.take() {
             Some(mut fused) => {
-                let loss = self.fused_step(&mut fused, batch, temperature);
+                // Inside the pool, where the operations of a step find their threads awake: from
+                // outside, each would wake a worker and sleep until it is done.
+                let loss = rayon::scope(|_| self.fused_step(&mut fused, batch, temperature));
                 self.fused = Some(fused);
                 loss
             }
