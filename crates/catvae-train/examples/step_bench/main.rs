@@ -22,6 +22,11 @@ use sampler::{SHAPES, Sampler};
 use step::Step;
 use timing::Iterate;
 
+/// The system's allocator gives blocks of megabytes back at once, and candle's backward pass makes several of the
+/// logits' size for each gradient: then half of the sampler's time is page faults. A step allocates nothing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
