@@ -191,6 +191,7 @@ impl Trainer {
                 return Ok(Outcome::Stopped { checkpoint: self.save(run, on_event)? });
             }
             let metrics = self.finish_epoch(dataset)?;
+            run.check_is_there()?;
             run.metrics().append(&metrics)?;
             let checkpoint = self.save(run, on_event)?;
             let flow = on_event(Event::Epoch { metrics: &metrics, model: &self.model });
@@ -421,6 +422,7 @@ impl Trainer {
         run: &LockedRun,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<PathBuf> {
+        run.check_is_there()?;
         let snapshot = Snapshot {
             position: &self.position,
             model: &self.model,
