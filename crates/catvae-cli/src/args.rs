@@ -105,8 +105,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) logits: Option<LogitsName>,
     /// How a gradient gets through the discrete sample [default: gumbel-softmax]
-    #[arg(long, value_name = "NAME", value_parser = parse_estimator)]
-    pub(crate) estimator: Option<catvae_train::TrainEstimator>,
+    #[arg(long, value_name = "NAME")]
+    pub(crate) estimator: Option<Estimator>,
     /// Straight-through: exact samples forward, relaxed gradient backward (--estimator st-gumbel-softmax)
     #[arg(long, conflicts_with = "estimator")]
     pub(crate) straight_through: bool,
@@ -297,9 +297,4 @@ pub(crate) struct EstimatorsArgs {
     /// Also draw it
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
-}
-
-fn parse_estimator(name: &str) -> Result<catvae_train::TrainEstimator, String> {
-    let value = serde_json::Value::String(name.to_owned());
-    serde_json::from_value(value).map_err(|error| error.to_string())
 }

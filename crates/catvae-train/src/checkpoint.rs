@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor, Var};
 use catvae_model::{CategoricalVae, ModelConfig};
 use gumbel_core::GeneratorState;
+use gumbel_core::estimators::EstimatorState;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,7 @@ struct State {
     position: Position,
     noise: GeneratorState,
     unrelaxed_noise: GeneratorState,
+    estimator_state: EstimatorState,
     optimizer: OptimizerKind,
     optimizer_steps: u64,
     sha256: BTreeMap<String, String>,
@@ -74,6 +76,7 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) position: &'a Position,
     pub(crate) model: &'a CategoricalVae,
     pub(crate) optimizer: &'a Optimizer,
+    pub(crate) estimator_state: EstimatorState,
     pub(crate) noise: GeneratorState,
     pub(crate) unrelaxed_noise: GeneratorState,
 }
@@ -87,6 +90,8 @@ pub struct LoadedCheckpoint {
     pub position: Position,
     /// The model.
     pub model: CategoricalVae,
+    /// What the estimator had learnt.
+    pub estimator_state: EstimatorState,
     /// State of the noise for the relaxed samples.
     pub noise: GeneratorState,
     /// State of the noise for the unrelaxed samples.
@@ -261,6 +266,7 @@ fn write_folder(folder: &Path, snapshot: &Snapshot) -> Result<()> {
         position: snapshot.position.clone(),
         noise: snapshot.noise.clone(),
         unrelaxed_noise: snapshot.unrelaxed_noise.clone(),
+        estimator_state: snapshot.estimator_state,
         optimizer: snapshot.optimizer.kind(),
         optimizer_steps: snapshot.optimizer.n_steps(),
         sha256,
@@ -342,6 +348,7 @@ pub(crate) fn parse(
         path: folder.to_owned(),
         position: state.position,
         model,
+        estimator_state: state.estimator_state,
         noise: state.noise,
         unrelaxed_noise: state.unrelaxed_noise,
         optimizer: state.optimizer,

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use catvae_data::{Binarization, Dataset};
 use catvae_model::ModelConfig;
 use gumbel_core::TemperatureSchedule;
+use gumbel_core::estimators::Estimator;
 use serde::{Deserialize, Serialize};
 
 use crate::error::io;
 use crate::optimizer::check_learning_rate;
-use crate::{Error, OptimizerKind, Result, TrainEstimator};
+use crate::{Error, OptimizerKind, Result};
 
 /// Configuration of a training run; the defaults are the article's.
 ///
@@ -71,7 +72,7 @@ impl Default for DataSettings {
 /// | `batch_size` | 100 | images in a step | ≥ 1 |
 /// | `optimizer` | `adam` | update rule | `adam`, `radam` |
 /// | `learning_rate` | 1e-3 | its step size | finite, > 0 |
-/// | `estimator` | `gumbel-softmax` | gradient through the discrete sample | see [`TrainEstimator`] |
+/// | `estimator` | `gumbel-softmax` | gradient through the discrete sample | see [`Estimator`] |
 /// | `seed` | 0 | fixes initialisation, order and noise | any up to 2^63 − 1 |
 /// | `eval_every` | 1 | epochs between test evaluations; 0 for the last epoch only | |
 /// | `unrelaxed` | true | track the unrelaxed objective beside the relaxed one | |
@@ -90,7 +91,7 @@ pub struct TrainingSettings {
     /// Step size of the optimiser.
     pub learning_rate: f64,
     /// How a gradient gets through the discrete sample.
-    pub estimator: TrainEstimator,
+    pub estimator: Estimator,
     /// Fixes initialisation, order and noise. TOML's integers end at 2^63 − 1.
     pub seed: u64,
     /// Epochs between evaluations on the test images; 0 for the last epoch only.
@@ -113,7 +114,7 @@ impl Default for TrainingSettings {
             batch_size: 100,
             optimizer: OptimizerKind::Adam,
             learning_rate: 1e-3,
-            estimator: TrainEstimator::GumbelSoftmax,
+            estimator: Estimator::GumbelSoftmax,
             seed: 0,
             eval_every: 1,
             unrelaxed: true,
@@ -355,7 +356,7 @@ mod tests {
         config.data.n_train = Some(500);
         config.data.binarization = Binarization::Dynamic { seed: 3 };
         config.training.clip_gradient_norm = Some(5.0);
-        config.training.estimator = TrainEstimator::StGumbelSoftmax;
+        config.training.estimator = Estimator::StGumbelSoftmax;
         config.temperature =
             TemperatureSchedule::Exponential { init: 1.0, rate: 3e-5, min: 0.5, every: 1000 };
         let text = config.to_toml().unwrap();

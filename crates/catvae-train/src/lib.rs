@@ -26,7 +26,7 @@ pub use error::{Error, Result};
 pub use estimator_lab::{EstimatorLab, EstimatorMeasurement};
 pub use evaluate::{Evaluation, evaluate, importance_weighted_bound};
 pub use metrics::{EpochMetrics, Metrics};
-pub use objective::{Objective, TrainEstimator};
+pub use objective::Objective;
 pub use optimizer::{BETA1, BETA2, EPSILON, Moments, Optimizer, OptimizerKind};
 pub use run_dir::{LockedRun, RunDir};
 pub use trainer::{Event, Outcome, StepReport, Trainer};

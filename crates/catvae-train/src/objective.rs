@@ -1,22 +1,11 @@
 //! The objectives: relaxed, which is trained on, and unrelaxed, which is the true one.
 
 use candle_core::{D, Tensor};
-use catvae_model::{CategoricalVae, NegElbo};
-use gumbel_core::{Generator, Temperature, gumbel_softmax, sample_one_hot};
-use serde::{Deserialize, Serialize};
+use catvae_model::{CategoricalVae, NegElbo, bernoulli_nll, kl_to_uniform_prior};
+use gumbel_core::estimators::{Estimator, EstimatorState};
+use gumbel_core::{Generator, sample_one_hot};
 
-use crate::Result;
-
-/// How a gradient gets through the discrete sample.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TrainEstimator {
-    /// The relaxed sample `softmax((logits + g) / τ)` goes into the decoder. Jang et al. 2017, eq. 2.
-    #[default]
-    GumbelSoftmax,
-    /// Its argmax goes into the decoder, with the gradient of the relaxed sample (straight-through).
-    StGumbelSoftmax,
-}
+use crate::{Error, Result};
 
 /// A value of the negative ELBO with the logits it was computed from.
 #[derive(Clone, Debug)]
@@ -28,27 +17,39 @@ pub struct Objective {
 }
 
 impl Objective {
-    /// The relaxed objective: what is trained on.
+    /// The objective that is trained on. It is relaxed for the estimators that relax the sample, and
+    /// has exact samples for the others; which, [`Estimator::samples_are_exact`] tells.
     ///
     /// # Shapes
     /// - images: `(batch, n_pixels)`.
     ///
     /// # Gradient
-    /// With respect to every parameter of the model.
+    /// The estimator's with respect to the encoder, the ordinary one with respect to the decoder.
     ///
     /// # Errors
-    /// Images of another width; logits that are NaN.
-    pub fn relaxed(
+    /// Images of another width; logits that are NaN; what the estimator does not do, such as
+    /// `disarm` for more than two categories.
+    pub fn trained(
         model: &CategoricalVae,
         images: &Tensor,
-        estimator: TrainEstimator,
-        temperature: Temperature,
+        estimator: Estimator,
+        state: &mut EstimatorState,
+        temperature: f64,
         generator: &mut Generator,
     ) -> Result<Self> {
         let latent_logits = model.encode(images)?;
-        let hard = estimator == TrainEstimator::StGumbelSoftmax;
-        let z = gumbel_softmax(&latent_logits, temperature, hard, D::Minus1, generator)?;
-        Self::decoded(model, images, latent_logits, &z)
+        let mut reconstruction =
+            |z: &Tensor| -> Result<Tensor> { Ok(bernoulli_nll(&model.decode(z)?, images)?) };
+        let objective = estimator.objective::<Error>(
+            state,
+            &latent_logits,
+            temperature,
+            generator,
+            &mut reconstruction,
+        )?;
+        let kl = kl_to_uniform_prior(&latent_logits)?.mean(0)?;
+        let neg_elbo = NegElbo { bce: objective.surrogate.mean(0)?, kl };
+        Ok(Self { neg_elbo, latent_logits })
     }
 
     /// The unrelaxed objective at given logits: an exact one-hot sample into the decoder.
@@ -62,17 +63,7 @@ impl Objective {
         generator: &mut Generator,
     ) -> Result<Self> {
         let z = sample_one_hot(&latent_logits, D::Minus1, generator)?;
-        Self::decoded(model, images, latent_logits, &z)
-    }
-
-    fn decoded(
-        model: &CategoricalVae,
-        images: &Tensor,
-        latent_logits: Tensor,
-        z: &Tensor,
-    ) -> Result<Self> {
-        let pixel_logits = model.decode(z)?;
-        let neg_elbo = NegElbo::new(&pixel_logits, images, &latent_logits)?;
+        let neg_elbo = NegElbo::new(&model.decode(&z)?, images, &latent_logits)?;
         Ok(Self { neg_elbo, latent_logits })
     }
 }

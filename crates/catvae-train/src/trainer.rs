@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use catvae_data::{Batch, Batches, Dataset};
 use catvae_model::{CategoricalVae, Parameter};
-use gumbel_core::{Generator, Temperature};
+use gumbel_core::Generator;
+use gumbel_core::estimators::{Estimator, EstimatorState};
 
 use crate::checkpoint::Snapshot;
 use crate::evaluate::scalar;
@@ -16,7 +17,7 @@ use crate::fused_step::{FusedStep, Loss, Request};
 use crate::stream;
 use crate::{
     EpochMetrics, Error, LoadedCheckpoint, LockedRun, Objective, Optimizer, Position, Result,
-    TrainConfig, TrainEstimator, evaluate,
+    TrainConfig, evaluate,
 };
 
 /// Something that happened in a run.
@@ -78,6 +79,8 @@ pub struct Trainer {
     optimizer: Optimizer,
     /// Where there is one for the device and the estimator.
     fused: Option<FusedStep>,
+    /// What the estimator has learnt so far.
+    estimator_state: EstimatorState,
     noise: Generator,
     unrelaxed_noise: Generator,
     position: Position,
@@ -121,7 +124,8 @@ impl Trainer {
         let optimizer =
             Optimizer::new(config.training.optimizer, config.training.learning_rate, &parameters)?;
         Ok(Self {
-            fused: device.is_cpu().then(FusedStep::default),
+            fused: fused_step(&config, &device),
+            estimator_state: EstimatorState::default(),
             noise: seed.stream(stream::NOISE),
             unrelaxed_noise: seed.stream(stream::UNRELAXED),
             config,
@@ -149,7 +153,8 @@ impl Trainer {
             Optimizer::new(config.training.optimizer, config.training.learning_rate, &parameters)?;
         optimizer.restore(checkpoint.optimizer_steps, &checkpoint.moments)?;
         Ok(Self {
-            fused: device.is_cpu().then(FusedStep::default),
+            fused: fused_step(&config, &device),
+            estimator_state: checkpoint.estimator_state,
             config,
             device,
             model: checkpoint.model,
@@ -286,7 +291,7 @@ impl Trainer {
             images: &batch.images,
             batch: batch.len,
             temperature,
-            hard: settings.estimator == TrainEstimator::StGumbelSoftmax,
+            hard: settings.estimator == Estimator::StGumbelSoftmax,
             clip_gradient_norm: settings.clip_gradient_norm,
         };
         let Loss { bce, kl } = fused.forward(&self.model, &request, &mut self.noise)?;
@@ -308,10 +313,14 @@ impl Trainer {
     fn plain_step(&mut self, batch: &Batch, temperature: f64) -> Result<StepLoss> {
         let shape = (batch.len, self.config.model.n_pixels);
         let images = Tensor::from_slice(&batch.images, shape, &self.device)?;
-        let temperature = Temperature::new(temperature)?;
-        let estimator = self.config.training.estimator;
-        let objective =
-            Objective::relaxed(&self.model, &images, estimator, temperature, &mut self.noise);
+        let objective = Objective::trained(
+            &self.model,
+            &images,
+            self.config.training.estimator,
+            &mut self.estimator_state,
+            temperature,
+            &mut self.noise,
+        );
         let objective = objective.map_err(|error| match error {
             Error::Sampling(logits @ gumbel_core::Error::InvalidLogit { .. }) => {
                 self.not_finite(format!("{logits}"))
@@ -427,6 +436,7 @@ impl Trainer {
             position: &self.position,
             model: &self.model,
             optimizer: &self.optimizer,
+            estimator_state: self.estimator_state,
             noise: self.noise.state(),
             unrelaxed_noise: self.unrelaxed_noise.state(),
         };
@@ -436,6 +446,13 @@ impl Trainer {
         let _ = on_event(Event::Checkpoint(&path));
         Ok(path)
     }
+}
+
+/// The fused step, where there is one for the device and the estimator.
+fn fused_step(config: &TrainConfig, device: &Device) -> Option<FusedStep> {
+    let has_one =
+        matches!(config.training.estimator, Estimator::GumbelSoftmax | Estimator::StGumbelSoftmax);
+    (has_one && device.is_cpu()).then(FusedStep::default)
 }
 
 /// Σ x², in f64 on the CPU; it is finite exactly when every x is.
@@ -511,7 +528,7 @@ mod tests {
     #[test]
     fn the_fused_step_is_the_plain_one() {
         assert_same("relaxed", |_| ());
-        assert_same("straight-through", |c| c.training.estimator = TrainEstimator::StGumbelSoftmax);
+        assert_same("straight-through", |c| c.training.estimator = Estimator::StGumbelSoftmax);
         assert_same("relu logits", |c| c.model.logits = LogitsActivation::Relu);
         assert_same("radam", |c| c.training.optimizer = crate::OptimizerKind::RAdam);
         assert_same("clipped", |c| c.training.clip_gradient_norm = Some(3.0));

@@ -6,10 +6,9 @@ use std::path::Path;
 use candle_core::Device;
 use catvae_data::{Binarization, Dataset, digits_with};
 use catvae_model::{CategoricalVae, ModelConfig};
-use catvae_train::{
-    EpochMetrics, Event, OptimizerKind, Outcome, RunDir, TrainConfig, TrainEstimator, Trainer,
-};
+use catvae_train::{EpochMetrics, Event, OptimizerKind, Outcome, RunDir, TrainConfig, Trainer};
 use gumbel_core::TemperatureSchedule;
+use gumbel_core::estimators::Estimator;
 
 const N_TRAIN: usize = 120;
 
@@ -100,8 +99,11 @@ fn training_lowers_both_objectives() {
 
 #[test]
 fn a_resumed_run_is_bit_equal_to_an_uninterrupted_one() {
-    let mut variants = vec![config(); 3];
-    variants[1].training.estimator = TrainEstimator::StGumbelSoftmax;
+    let mut variants = vec![config(); 5];
+    // Estimators with a state of their own.
+    variants[3].training.estimator = Estimator::Reinforce;
+    variants[4].training.estimator = Estimator::Rebar;
+    variants[1].training.estimator = Estimator::StGumbelSoftmax;
     variants[1].training.optimizer = OptimizerKind::RAdam;
     variants[1].data.binarization = Binarization::Dynamic { seed: 4 };
     variants[1].temperature =
@@ -128,6 +130,22 @@ fn a_resumed_run_is_bit_equal_to_an_uninterrupted_one() {
             assert_eq!(run_until(&mut trainer, &run, u64::MAX), Outcome::Finished);
             assert!(remains(&config, &run) == remains(&config, &whole), "stopped at {stop_at}");
         }
+    }
+}
+
+#[test]
+fn every_estimator_trains() {
+    for estimator in Estimator::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config();
+        config.training.estimator = estimator;
+        config.training.epochs = 6;
+        // Few enough codes to enumerate, and the two categories that disarm is for.
+        config.model.n_categories = 2;
+        let run = run_whole(&config, dir.path());
+        let metrics = run.metrics().read().unwrap();
+        let (first, last) = (metrics[0].test_neg_elbo.unwrap(), metrics[5].test_neg_elbo.unwrap());
+        assert!(last < 0.9 * first, "{estimator}: from {first} to {last}");
     }
 }
 

@@ -18,9 +18,9 @@ use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use gumbel_core::Generator;
 use gumbel_core::estimators::{Estimator, EstimatorState};
 
-/// The walk starts at `S` and ends at the goal `G` (+1) or in a pit `P` (-1).
+/// A walk starts in any of the `.` and ends at the goal `G` (+1) or in a pit `P` (-1).
 const MAP: [[char; 5]; 5] = [
-    ['S', '.', '.', 'P', '.'],
+    ['.', '.', '.', 'P', '.'],
     ['.', 'P', '.', '.', '.'],
     ['.', '.', '.', 'P', '.'],
     ['P', '.', 'P', '.', '.'],
@@ -32,10 +32,10 @@ const N_CELLS: usize = SIDE * SIDE;
 const MOVES: [(isize, isize); 4] = [(-1, 0), (0, 1), (1, 0), (0, -1)];
 const SLIP: f64 = 0.1;
 const COST_OF_A_STEP: f64 = 0.02;
-const HORIZON: usize = 25;
+const HORIZON: usize = 20;
 
 const BATCH: usize = 32;
-const N_UPDATES: usize = 300;
+const N_UPDATES: usize = 200;
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let world = World::new()?;
@@ -133,7 +133,7 @@ impl World {
                 }
             }
         }
-        let pays = |cell| match MAP[cell / SIDE][cell % SIDE] {
+        let pays = |cell: usize| match MAP[cell / SIDE][cell % SIDE] {
             'G' => 1.0 - COST_OF_A_STEP,
             'P' => -1.0 - COST_OF_A_STEP,
             _ => -COST_OF_A_STEP,
@@ -146,12 +146,11 @@ impl World {
         Ok(Self { next, reward, transitions, rewards })
     }
 
-    /// The expected return of policies `(batch, cells, moves)` from the start, `(batch,)`: where the walk is, as a
-    /// distribution over cells, is pushed through the policy and the world step by step.
+    /// The expected return of policies `(batch, cells, moves)`, `(batch,)`: where the walk is, as a distribution
+    /// over cells, is pushed through the policy and the world step by step.
     fn expected_return(&self, policy: &Tensor) -> Result<Tensor> {
         let batch = policy.dim(0)?;
-        let mut start = vec![0f32; N_CELLS];
-        start[0] = 1.0;
+        let start: Vec<f32> = starts().iter().map(|&p| p as f32).collect();
         let mut here = Tensor::new(start, &Device::Cpu)?.broadcast_as((batch, N_CELLS))?;
         let mut total = Tensor::zeros((batch, 1), DType::F32, &Device::Cpu)?;
         for _ in 0..HORIZON {
@@ -162,7 +161,7 @@ impl World {
         total.squeeze(1)
     }
 
-    /// Value iteration: the best return from the start, and a policy that has it.
+    /// Value iteration: the best expected return, and a policy that has it.
     fn best_policy(&self) -> (f64, Vec<usize>) {
         let mut value = vec![0.0; N_CELLS];
         let mut policy = vec![0; N_CELLS];
@@ -175,8 +174,14 @@ impl World {
             policy = (0..N_CELLS).map(|cell| best(cell).unwrap_or(0)).collect();
             value = policy.iter().enumerate().map(|(cell, &action)| of(cell, action)).collect();
         }
-        (value[0], policy)
+        (starts().iter().zip(&value).map(|(p, v)| p * v).sum(), policy)
     }
+}
+
+/// Where a walk starts, as a distribution over cells.
+fn starts() -> Vec<f64> {
+    let open = (0..N_CELLS).filter(|&cell| !is_end(cell)).count() as f64;
+    (0..N_CELLS).map(|cell| if is_end(cell) { 0.0 } else { 1.0 / open }).collect()
 }
 
 fn is_end(cell: usize) -> bool {

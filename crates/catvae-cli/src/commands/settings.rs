@@ -2,8 +2,9 @@
 
 use anyhow::{Result, bail};
 use catvae_model::LogitsActivation;
-use catvae_train::{OptimizerKind, TrainConfig, TrainEstimator};
+use catvae_train::{OptimizerKind, TrainConfig};
 use gumbel_core::TemperatureSchedule;
+use gumbel_core::estimators::Estimator;
 
 use crate::args::{LogitsName, OptimizerName, ScheduleName, TrainArgs};
 
@@ -45,7 +46,7 @@ pub(crate) fn apply(args: &TrainArgs, config: &mut TrainConfig) -> Result<()> {
     });
     set(&mut training.optimizer, optimizer.as_ref());
     let estimator = match args.straight_through {
-        true => Some(TrainEstimator::StGumbelSoftmax),
+        true => Some(Estimator::StGumbelSoftmax),
         false => args.estimator,
     };
     set(&mut training.estimator, estimator.as_ref());
