@@ -8,7 +8,6 @@ mod commands;
 mod data;
 mod device;
 mod grid;
-mod npz;
 mod pictures;
 mod plot;
 mod progress;

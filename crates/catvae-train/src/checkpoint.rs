@@ -24,10 +24,12 @@ use crate::{Error, Moments, Optimizer, OptimizerKind, Result};
 /// Version of the format; older ones are still read.
 const FORMAT: u32 = 1;
 
-const MODEL: &str = "model.safetensors";
-const OPTIMIZER: &str = "optimizer.safetensors";
-const STATE: &str = "state.json";
+pub(crate) const MODEL: &str = "model.safetensors";
+pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
+pub(crate) const STATE: &str = "state.json";
 
+/// The checkpoint with the best test objective.
+const BEST: &str = "best";
 /// Before the name of a checkpoint that is being written.
 const INCOMING: &str = ".incoming-";
 /// Before the name of a checkpoint that another one takes the place of.
@@ -153,6 +155,14 @@ impl Checkpoints {
         Ok(place)
     }
 
+    /// Writes the checkpoint that [`Self::load_best`] loads; [`Self::save`] never removes it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the best one before is then untouched.
+    pub(crate) fn save_best(&self, snapshot: &Snapshot) -> Result<PathBuf> {
+        self.write(BEST, snapshot)
+    }
+
     /// Writes a checkpoint as `name`, in place of the one of that name if there is one.
     fn write(&self, name: &str, snapshot: &Snapshot) -> Result<PathBuf> {
         create_dir_synced(&self.path)?;
@@ -211,6 +221,21 @@ impl Checkpoints {
             }
         }
         Ok(found)
+    }
+
+    /// Loads the checkpoint with the best test objective of the run so far.
+    ///
+    /// # Errors
+    /// [`Error::NoCheckpoint`] when none was kept; [`Error::DamagedCheckpoint`],
+    /// [`Error::NewerCheckpoint`], a model of another shape.
+    pub fn load_best(&self, config: &ModelConfig, device: &Device) -> Result<LoadedCheckpoint> {
+        let path = self.path.join(BEST);
+        let replaced = self.path.join(format!("{OUTGOING}{BEST}"));
+        match (path.is_dir(), replaced.is_dir()) {
+            (true, _) => load(&path, config, device),
+            (false, true) => load(&replaced, config, device),
+            (false, false) => Err(Error::NoCheckpoint { path }),
+        }
     }
 
     /// Loads the newest checkpoint that is whole. `on_damage` is told of each newer one that is

@@ -19,6 +19,8 @@ mod optimizer;
 mod run_dir;
 pub mod stream;
 mod trainer;
+#[doc(hidden)]
+pub mod untrusted;
 
 pub use checkpoint::{Checkpoints, LoadedCheckpoint, Position};
 pub use config::{DataSettings, Provenance, TrainConfig, TrainingSettings};

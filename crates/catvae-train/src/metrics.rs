@@ -120,6 +120,17 @@ impl Metrics {
         Ok(epochs)
     }
 
+    /// Whether no epoch before this one has a test objective as low as its.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn is_best(&self, metrics: &EpochMetrics) -> Result<bool> {
+        let Some(here) = metrics.test_neg_elbo else { return Ok(false) };
+        let epochs = self.read()?;
+        let before = epochs.iter().filter(|m| m.epoch < metrics.epoch);
+        Ok(before.filter_map(|m| m.test_neg_elbo).all(|earlier| here < earlier))
+    }
+
     /// Keeps the epochs that were complete at `step`: a run resumed there writes the later ones
     /// again.
     ///
