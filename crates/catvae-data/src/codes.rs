@@ -178,9 +178,11 @@ fn read_npy(mut bytes: impl Read, n_latents: usize, limit: usize) -> Result<Vec<
     let mut line = vec![0_u8; n_latents * header.kind.size];
     let mut codes = Vec::new();
     for row in 0..n_codes.min(limit) {
-        bytes
-            .read_exact(&mut line)
-            .map_err(|source| CodesDefect::Truncated { row, n_codes, source })?;
+        bytes.read_exact(&mut line).map_err(|source| CodesDefect::Truncated {
+            row,
+            n_codes,
+            source,
+        })?;
         codes.extend(line.chunks_exact(header.kind.size).map(|b| header.kind.decode(b)));
     }
     Ok(codes)

@@ -341,7 +341,8 @@ pub(crate) fn parse(
     let state = parse_state(&read(STATE)?, &folder.join(STATE))?;
     let read = |file: &str| -> Result<HashMap<String, Tensor>> {
         let bytes = read(file)?;
-        let damaged = |message: String| Error::DamagedCheckpoint { path: folder.join(file), message };
+        let damaged =
+            |message: String| Error::DamagedCheckpoint { path: folder.join(file), message };
         if state.sha256.get(file) != Some(&hex_sha256(&bytes)) {
             return Err(damaged("its SHA-256 is not the one in state.json".to_owned()));
         }

@@ -9,9 +9,9 @@ use gumbel_core::one_hot;
 
 use crate::args::DecodeArgs;
 use crate::grid::Grid;
+use crate::pictures;
 use crate::progress::print_line;
 use crate::run::OpenRun;
-use crate::pictures;
 
 /// Columns of the grid where there are enough codes to fill them.
 const COLUMNS: usize = 16;

@@ -3,12 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use catvae_train::RunDir;
 
 use crate::place::{
-    Place, TINY, assert_metrics_are_whole, leftovers, load_whole, newest_step, stderr,
+    Place, TINY, assert_metrics_are_whole, can, leftovers, load_whole, newest_step, stderr,
 };
 
 /// Lets no file grow beyond 4096 bytes, with the signal ignored that would end the program.
@@ -48,17 +47,6 @@ fn a_checkpoint_that_does_not_fit_leaves_the_one_before_and_nothing_half_written
     assert_eq!(load_whole(&run).position.step, before);
     assert_metrics_are_whole(run.path());
     place.ok(&format!("{wide} --resume --epochs 3"));
-}
-
-/// Whether a program starts and does its part here; says so on stderr where it does not.
-fn can(what: &str, program: &[&str]) -> bool {
-    let mut command = Command::new(program[0]);
-    command.args(&program[1..]).stdout(Stdio::null()).stderr(Stdio::null());
-    let can = command.status().is_ok_and(|status| status.success());
-    if !can {
-        eprintln!("SKIPPED: {what} cannot be tested here, `{}` fails", program.join(" "));
-    }
-    can
 }
 
 #[test]

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use gumbel_core::Generator;
-
 use crate::place::{Place, TINY, assert_metrics_are_whole, leftovers, load_whole, wait_until};
 
 /// Kills of an ordinary test run; `CATVAE_KILLS` asks for more.
@@ -14,8 +12,13 @@ fn killed_at_random_moments_no_checkpoint_is_torn_and_the_run_ends_as_if_nothing
     let n_kills = std::env::var("CATVAE_KILLS").map_or(KILLS, |n| n.parse().unwrap());
     let place = Place::new();
     let run = place.run();
-    let mut random = Generator::new(11);
-    let mut micros = |most: u32| Duration::from_micros(u64::from(random.next_u32() % most));
+    // Knuth's linear congruential generator: always the same moments, as far as a machine allows.
+    let mut random = 11_u64;
+    let mut micros = |most: u64| {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Duration::from_micros((random >> 33) % most)
+    };
     let (mut step, mut n_inside, mut n_epochs) = (0, 0, 0);
     for kill in 0..n_kills {
         let resume = if run.holds_run() && step > 0 { " --resume" } else { "" };
@@ -52,7 +55,9 @@ fn killed_at_random_moments_no_checkpoint_is_torn_and_the_run_ends_as_if_nothing
         assert_metrics_are_whole(run.path());
     }
     assert!(n_inside > n_kills / 10, "only {n_inside} kills fell inside a write");
-    eprintln!("{n_kills} kills, {n_inside} of them inside a write, {step} steps, no torn checkpoint");
+    eprintln!(
+        "{n_kills} kills, {n_inside} of them inside a write, {step} steps, no torn checkpoint"
+    );
 
     let epochs = n_epochs + 1;
     place.ok(&format!("{TINY} --resume --epochs {epochs}"));

@@ -7,3 +7,4 @@ mod kills;
 mod place;
 mod signals;
 mod threads;
+mod trace;

@@ -127,3 +127,14 @@ pub(crate) fn leftovers(run: &RunDir) -> Vec<String> {
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| name.starts_with('.')).collect()
 }
+
+/// Whether a program starts and does its part here; says so on stderr where it does not.
+pub(crate) fn can(what: &str, program: &[&str]) -> bool {
+    let mut command = Command::new(program[0]);
+    command.args(&program[1..]).stdout(Stdio::null()).stderr(Stdio::null());
+    let can = command.status().is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("SKIPPED: {what} cannot be tested here, `{}` fails", program.join(" "));
+    }
+    can
+}

@@ -30,12 +30,12 @@ fn the_second_signal_ends_the_run_at_once() {
     let place = Place::new();
     let mut child = place.catvae(&format!("{TINY} --epochs 1000000")).spawn().unwrap();
     wait_until(&mut child, || place.run().holds_run());
-    // Both arrive before the program can do anything, the lower number first. Ctrl-C alone would
-    // end with 130 and a checkpoint.
+    // Both arrive before the program can do anything, in an order that is the kernel's. One of them
+    // alone would save a checkpoint.
     for signal in ["STOP", "INT", "TERM", "CONT"] {
         send(signal, &child);
     }
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+    assert!(matches!(output.status.code(), Some(130 | 143)), "{}", stderr(&output));
     assert!(!stderr(&output).contains("saved"), "{}", stderr(&output));
 }
