@@ -146,7 +146,7 @@ pub(crate) struct TrainArgs {
     /// Largest norm of the whole gradient [default: none]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) clip_gradient_norm: Option<f64>,
-    /// How grey pixels become values: grey, threshold, static[:SEED], dynamic[:SEED] [default: grey]
+    /// How grey pixels become values: grey, threshold, static, dynamic (the last two also :SEED) [default: grey]
     #[arg(long, value_name = "NAME")]
     pub(crate) binarization: Option<Binarization>,
     /// Use only the first N training images

@@ -1,5 +1,10 @@
 //! The program as its users meet it: what it writes, what it says, how it ends.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

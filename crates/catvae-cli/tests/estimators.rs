@@ -1,11 +1,13 @@
 //! `catvae estimators`: the table, the JSON and the picture of a small run.
 
+use std::io;
+use std::path::Path;
 use std::process::{Command, Output};
 
-fn catvae(dir: &std::path::Path, line: &str) -> Output {
+fn catvae(dir: &Path, line: &str) -> io::Result<Output> {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("catvae"));
     command.current_dir(dir).env_remove("CATVAE_DATA_DIR").args(line.split_whitespace());
-    command.output().unwrap()
+    command.output()
 }
 
 #[test]
@@ -13,9 +15,9 @@ fn estimators_are_measured_against_the_exact_gradient() {
     let dir = tempfile::tempdir().unwrap();
     let train = "train --train-images 100 --test-images 10 --hidden 16 --latents 2 --categories 3 \
                  --epochs 1 --batch-size 50 --no-unrelaxed --out run";
-    assert!(catvae(dir.path(), train).status.success());
+    assert!(catvae(dir.path(), train).unwrap().status.success());
     let line = "estimators run --samples 3 --images 5 --json table.json --out table.png";
-    let output = catvae(dir.path(), line);
+    let output = catvae(dir.path(), line).unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for name in ["reinmax ", "gumbel-rao ", "rebar ", "fini "] {
@@ -44,10 +46,11 @@ fn estimators_are_measured_against_the_exact_gradient() {
     }
     assert!(dir.path().join("table.png").metadata().unwrap().len() > 1000);
 
-    let only = catvae(dir.path(), "estimators run --samples 2 --only gumbel-rao:draws=2,disarm");
+    let only =
+        catvae(dir.path(), "estimators run --samples 2 --only gumbel-rao:draws=2,disarm").unwrap();
     assert_eq!(only.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&only.stderr).contains("disarm cannot be measured here"));
-    let unknown = catvae(dir.path(), "estimators run --only reimax");
+    let unknown = catvae(dir.path(), "estimators run --only reimax").unwrap();
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no estimator"));
 }

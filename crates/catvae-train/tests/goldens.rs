@@ -4,6 +4,11 @@
 //! from them. If a test fails after a wanted change of the set-up, write them again:
 //! `cargo xtask golden` (it says how to install PyTorch).
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 

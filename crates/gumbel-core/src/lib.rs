@@ -11,6 +11,7 @@
 //! | relaxed samples with a gradient | [`gumbel_softmax`], for bits [`gumbel_sigmoid`] |
 //! | exact samples with the relaxed gradient | the same with `hard` |
 //! | any value with any gradient | [`straight_through`] |
+//! | less bias, less variance, or a loss without a gradient | [`estimators`] (which one: there) |
 //! | densities, moments, divergences | [`distributions`] |
 //! | the KL term of a categorical VAE | [`kl_to_uniform`] |
 //!

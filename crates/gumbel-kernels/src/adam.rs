@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::error::{LengthError, check_len};
 use crate::isa::{Isa, Kernel, Task};
-use crate::lines::{LINE, lanes_of, store_lanes};
+use crate::lines::LINE;
 
 /// Moments smaller than this in magnitude become zero, and so do squares of gradients.
 ///
@@ -92,8 +92,9 @@ impl AdamStep {
 
     /// Updates up to 16 values.
     #[inline(always)]
-    pub(crate) fn apply(
+    pub(crate) fn apply<K: Kernel>(
         &self,
+        kernel: K,
         value: &mut [f32],
         exp_avg: &mut [f32],
         exp_avg_sq: &mut [f32],
@@ -107,11 +108,13 @@ impl AdamStep {
         if let (Ok(value), Ok(exp_avg), Ok(exp_avg_sq)) = full {
             self.apply_line(value, exp_avg, exp_avg_sq, gradient);
         } else {
-            let (mut p, mut m, mut v) = (lanes_of(value), lanes_of(exp_avg), lanes_of(exp_avg_sq));
+            let mut p = kernel.load(value, 0.0);
+            let mut m = kernel.load(exp_avg, 0.0);
+            let mut v = kernel.load(exp_avg_sq, 0.0);
             self.apply_line(&mut p, &mut m, &mut v, gradient);
-            store_lanes(value, &p);
-            store_lanes(exp_avg, &m);
-            store_lanes(exp_avg_sq, &v);
+            kernel.store(&p, value);
+            kernel.store(&m, exp_avg);
+            kernel.store(&v, exp_avg_sq);
         }
     }
 
@@ -216,7 +219,7 @@ impl Task for Update<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<K: Kernel>(self, _kernel: K) {
+    fn run<K: Kernel>(self, kernel: K) {
         let value = self.value.chunks_mut(LINE);
         let exp_avg = self.exp_avg.chunks_mut(LINE);
         let exp_avg_sq = self.exp_avg_sq.chunks_mut(LINE);
@@ -224,7 +227,7 @@ impl Task for Update<'_> {
         for (((value, exp_avg), exp_avg_sq), gradient) in
             value.zip(exp_avg).zip(exp_avg_sq).zip(gradient)
         {
-            self.step.apply(value, exp_avg, exp_avg_sq, &lanes_of(gradient));
+            self.step.apply(kernel, value, exp_avg, exp_avg_sq, &kernel.load(gradient, 0.0));
         }
     }
 }

@@ -19,12 +19,15 @@ use crate::pack::Operand;
 
 /// Takes the finished sums of one part of the output.
 pub(crate) trait Sink: Send {
-    /// Called a while before [`Sink::take`] with the same place, to fetch what it will need.
-    #[inline(always)]
-    fn prepare(&self, _row: usize, _column: usize, _width: usize) {}
-
-    /// `sums` holds the columns `column..column + width` of row `row`, counted in the whole output.
-    fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]);
+    /// `sums` holds the columns `column..column + width` of `rows`, counted in the whole output.
+    fn take<K: Kernel>(
+        &mut self,
+        kernel: K,
+        rows: Range<usize>,
+        column: usize,
+        width: usize,
+        sums: &Tile,
+    );
 }
 
 /// A part of the output and the sink that owns it.
@@ -36,6 +39,9 @@ pub(crate) struct Part<S> {
 
 /// Depth of one block: 32 columns of `b` then take 40 KiB of the first-level cache at most.
 const DEPTH_BLOCK: usize = 320;
+
+/// Lines of the right side that are packed at once for a short sum: 448 KiB.
+const RIGHT_LINES: usize = 7168;
 
 /// Lines of packed `a` that one block of rows may take: 512 KiB, half of a second-level cache.
 const LEFT_LINES: usize = 8192;
@@ -95,7 +101,7 @@ impl<S: Sink> Product<'_, S> {
     #[inline(always)]
     fn run_with<K: Kernel>(mut self, kernel: K, scratch: &mut Scratch) {
         if self.depth == 0 {
-            return self.empty_sums();
+            return self.empty_sums(kernel);
         }
         let rows = self.part.rows.clone();
         // At least eight tiles to a block, however deep: each block packs the right side again.
@@ -109,11 +115,12 @@ impl<S: Sink> Product<'_, S> {
     }
 
     /// Sums over nothing are zero, and the sink still takes them.
-    fn empty_sums(&mut self) {
-        for row in self.part.rows.clone() {
-            for first in self.part.columns.clone().step_by(LINE) {
-                let width = (self.part.columns.end - first).min(LINE);
-                self.part.sink.take(row, first, width, &[Line::ZERO; 2]);
+    fn empty_sums<K: Kernel>(&mut self, kernel: K) {
+        let Part { rows, columns, sink } = &mut self.part;
+        for row in rows.clone() {
+            for first in columns.clone().step_by(LINE) {
+                let width = (columns.end - first).min(LINE);
+                sink.take(kernel, row..row + 1, first, width, &EMPTY_TILE);
             }
         }
     }
@@ -121,50 +128,94 @@ impl<S: Sink> Product<'_, S> {
     /// All columns of a block of rows.
     #[inline(always)]
     fn block<K: Kernel>(&mut self, kernel: K, rows: Range<usize>, scratch: &mut Scratch) {
-        let depth = self.depth;
-        let n_tiles = rows.len().div_ceil(K::TILE_ROWS);
-        let tile_start = |t: usize| rows.start + rows.len() * t / n_tiles;
-        let Scratch { left, right, tiles } = scratch;
-        grow(left, n_tiles * depth, Line::ZERO);
-        grow(right, K::TILE_LINES * DEPTH_BLOCK.min(depth), Line::ZERO);
-        let n_depth_blocks = depth.div_ceil(DEPTH_BLOCK);
-        // One block of the depth needs a single tile at a time; more keep all of them until the last.
-        let n_live = if n_depth_blocks == 1 { 1 } else { n_tiles };
-        grow(tiles, n_live, EMPTY_TILE);
-
-        for t in 0..n_tiles {
-            let (start, end) = (tile_start(t), tile_start(t + 1));
-            let strip = &mut left[t * depth..(t + 1) * depth];
-            self.left.pack(kernel, start, end - start, 0, strip);
+        let tiles = Tiles { n: rows.len().div_ceil(K::TILE_ROWS), rows };
+        grow(&mut scratch.left, tiles.n * self.depth, Line::ZERO);
+        for t in 0..tiles.n {
+            let rows = tiles.get(t);
+            let strip = &mut scratch.left[t * self.depth..(t + 1) * self.depth];
+            self.left.pack(kernel, rows.start, rows.len(), 0, strip);
         }
+        let n_right = self.part.columns.len().div_ceil(LINE) * self.depth;
+        if self.depth <= DEPTH_BLOCK && n_right <= RIGHT_LINES {
+            self.row_by_row(kernel, &tiles, scratch);
+        } else {
+            self.column_by_column(kernel, &tiles, scratch);
+        }
+    }
 
+    /// A short sum: the right side is packed once, and the tiles follow the rows of the output, so
+    /// that what the sink reads and writes lies in a few long streams.
+    #[inline(always)]
+    fn row_by_row<K: Kernel>(&mut self, kernel: K, tiles: &Tiles, scratch: &mut Scratch) {
+        let depth = self.depth;
+        let columns = self.part.columns.clone();
+        grow(&mut scratch.right, columns.len().div_ceil(LINE) * depth, Line::ZERO);
+        let panels = || columns.clone().step_by(K::TILE_LINES * LINE);
+        let panel_lines = |width: usize| width.div_ceil(LINE) * depth;
+        let panel_width = |first: usize| (columns.end - first).min(K::TILE_LINES * LINE);
+        let mut rest = &mut scratch.right[..];
+        for first in panels() {
+            let width = panel_width(first);
+            let (panel, later) = rest.split_at_mut(panel_lines(width));
+            self.right.pack(kernel, first, width, 0, panel);
+            rest = later;
+        }
+        let mut sums = EMPTY_TILE;
+        for t in 0..tiles.n {
+            let rows = tiles.get(t);
+            let strip = &scratch.left[t * depth..(t + 1) * depth];
+            let mut rest = &scratch.right[..];
+            for first in panels() {
+                let width = panel_width(first);
+                let (panel, later) = rest.split_at(panel_lines(width));
+                kernel.multiply(rows.len(), strip, panel, true, &mut sums);
+                self.part.sink.take(kernel, rows.clone(), first, width, &sums);
+                rest = later;
+            }
+        }
+    }
+
+    /// A long sum: a block of the right side is packed into the first-level cache and used by all
+    /// tiles of the rows.
+    #[inline(always)]
+    fn column_by_column<K: Kernel>(&mut self, kernel: K, tiles: &Tiles, scratch: &mut Scratch) {
+        let depth = self.depth;
+        let n_depth_blocks = depth.div_ceil(DEPTH_BLOCK);
+        grow(&mut scratch.right, K::TILE_LINES * DEPTH_BLOCK, Line::ZERO);
+        grow(&mut scratch.tiles, tiles.n, EMPTY_TILE);
         let columns = self.part.columns.clone();
         for first in columns.clone().step_by(K::TILE_LINES * LINE) {
             let width = (columns.end - first).min(K::TILE_LINES * LINE);
-            let n_lines = width.div_ceil(LINE);
             for d in 0..n_depth_blocks {
-                let bound = |i: usize| depth * i / n_depth_blocks;
+                let bound = |d: usize| depth * d / n_depth_blocks;
                 let (from, to) = (bound(d), bound(d + 1));
-                let right = &mut right[..n_lines * (to - from)];
-                self.right.pack(kernel, first, width, from, right);
-                for t in 0..n_tiles {
-                    let (start, end) = (tile_start(t), tile_start(t + 1));
-                    let strip = &left[t * depth + from..t * depth + to];
-                    let sums = &mut tiles[if n_live == 1 { 0 } else { t }];
+                let panel = &mut scratch.right[..width.div_ceil(LINE) * (to - from)];
+                self.right.pack(kernel, first, width, from, panel);
+                for t in 0..tiles.n {
+                    let rows = tiles.get(t);
+                    let strip = &scratch.left[t * depth + from..t * depth + to];
+                    let sums = &mut scratch.tiles[t];
+                    kernel.multiply(rows.len(), strip, panel, d == 0, sums);
                     if d + 1 == n_depth_blocks {
-                        for row in start..end {
-                            self.part.sink.prepare(row, first, width);
-                        }
-                    }
-                    kernel.multiply(end - start, strip, right, d == 0, sums);
-                    if d + 1 == n_depth_blocks {
-                        for (row, sums) in (start..end).zip(sums.iter()) {
-                            self.part.sink.take(row, first, width, sums);
-                        }
+                        self.part.sink.take(kernel, rows, first, width, sums);
                     }
                 }
             }
         }
+    }
+}
+
+/// Rows cut into tiles of nearly equal height.
+struct Tiles {
+    n: usize,
+    rows: Range<usize>,
+}
+
+impl Tiles {
+    #[inline(always)]
+    fn get(&self, t: usize) -> Range<usize> {
+        let bound = |t: usize| self.rows.start + self.rows.len() * t / self.n;
+        bound(t)..bound(t + 1)
     }
 }
 

@@ -49,8 +49,30 @@ pub(crate) trait Kernel: Copy + Send + Sync {
     /// count) and `b` (one or two adjacent lines for each step) to `sums`, or to zero if `fresh`.
     fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile);
 
-    /// Transposes a block of 16 x 16 values into the lines `0, step, .. 15 * step` of `out`.
-    fn transpose(self, block: &[Line; 16], step: usize, out: &mut [Line]);
+    /// Runs `n` rounds of multiply-adds in registers and gives how many floating-point operations that were.
+    fn spin(self, n: usize) -> usize;
+
+    /// Writes column `j < columns` of a matrix of up to 16 rows of `stride` values to line `j * step` of `out`.
+    ///
+    /// `columns` is at most 16; lanes beyond the rows become zero.
+    #[inline(always)]
+    fn transpose(
+        self,
+        matrix: &[f32],
+        stride: usize,
+        rows: usize,
+        columns: usize,
+        step: usize,
+        out: &mut [Line],
+    ) {
+        for j in 0..columns {
+            let mut line = Line::ZERO;
+            for i in 0..rows {
+                line.0[i] = matrix[i * stride + j];
+            }
+            out[j * step] = line;
+        }
+    }
 
     /// Adds to each word of sixteen ChaCha states, `start[word][block]`, the word after 8 rounds.
     #[inline(always)]

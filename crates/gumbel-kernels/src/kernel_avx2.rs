@@ -33,6 +33,11 @@ impl Kernel for Avx2 {
     const TILE_ROWS: usize = 12;
     const TILE_LINES: usize = 1;
 
+    fn spin(self, n: usize) -> usize {
+        // SAFETY: the token proves the features.
+        unsafe { spin(n) }
+    }
+
     #[inline(always)]
     fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile) {
         macro_rules! by_height {
@@ -54,9 +59,17 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    fn transpose(self, block: &[Line; 16], step: usize, out: &mut [Line]) {
+    fn transpose(
+        self,
+        matrix: &[f32],
+        stride: usize,
+        rows: usize,
+        columns: usize,
+        step: usize,
+        out: &mut [Line],
+    ) {
         // SAFETY: the token proves the features.
-        unsafe { transpose(block, step, out) }
+        unsafe { transpose(matrix, stride, rows, columns, step, out) }
     }
 
     #[inline(always)]
@@ -112,15 +125,38 @@ fn tile<const ROWS: usize, const FROM: usize>(
     }
 }
 
-/// Four blocks of 8 x 8: 32-bit, 64-bit, then 128-bit interleaving.
+/// The first values, zero where there are fewer than 8.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn transpose(block: &[Line; 16], step: usize, out: &mut [Line]) {
+fn read(values: &[f32]) -> __m256 {
+    let mut lanes = [0.0; 8];
+    if let Some(values) = values.first_chunk::<8>() {
+        lanes = *values;
+    } else {
+        lanes[..values.len()].copy_from_slice(values);
+    }
+    // SAFETY: 32 readable bytes; the load takes any alignment.
+    unsafe { _mm256_loadu_ps(lanes.as_ptr()) }
+}
+
+/// Four blocks of 8 x 8: 32-bit, 64-bit, then 128-bit interleaving.
+#[target_feature(enable = "avx2,fma")]
+fn transpose(
+    matrix: &[f32],
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    step: usize,
+    out: &mut [Line],
+) {
     for row in 0..2 {
         for column in 0..2 {
             let mut x = [_mm256_setzero_ps(); 8];
             for i in 0..8 {
-                x[i] = load(&block[8 * row + i], column);
+                if 8 * row + i < rows && 8 * column < columns {
+                    let start = (8 * row + i) * stride;
+                    x[i] = read(&matrix[start + 8 * column..start + columns]);
+                }
             }
             let mut y = x;
             for i in 0..4 {
@@ -136,10 +172,13 @@ fn transpose(block: &[Line; 16], step: usize, out: &mut [Line]) {
                 }
             }
             for c in 0..4 {
-                let low = _mm256_permute2f128_ps::<0x20>(x[c], x[4 + c]);
-                let high = _mm256_permute2f128_ps::<0x31>(x[c], x[4 + c]);
-                store(&mut out[(8 * column + c) * step], row, low);
-                store(&mut out[(8 * column + 4 + c) * step], row, high);
+                y[c] = _mm256_permute2f128_ps::<0x20>(x[c], x[4 + c]);
+                y[4 + c] = _mm256_permute2f128_ps::<0x31>(x[c], x[4 + c]);
+            }
+            for c in 0..8 {
+                if 8 * column + c < columns {
+                    store(&mut out[(8 * column + c) * step], row, y[c]);
+                }
             }
         }
     }
@@ -183,4 +222,17 @@ fn chacha8(start: &Words, out: &mut Words) {
             unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), add(s[w], read(start(w)))) };
         }
     }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn spin(n: usize) -> usize {
+    let mut acc = [_mm256_setzero_ps(); 12];
+    let (factor, term) = (_mm256_set1_ps(0.75), _mm256_set1_ps(0.25));
+    for _ in 0..n {
+        for acc in &mut acc {
+            *acc = _mm256_fmadd_ps(*acc, factor, term);
+        }
+    }
+    std::hint::black_box(acc);
+    n * acc.len() * 8 * 2
 }

@@ -41,6 +41,11 @@ impl Kernel for Avx512 {
     const TILE_ROWS: usize = 14;
     const TILE_LINES: usize = 2;
 
+    fn spin(self, n: usize) -> usize {
+        // SAFETY: the token proves the features.
+        unsafe { spin(n) }
+    }
+
     #[inline(always)]
     fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile) {
         macro_rules! by_height {
@@ -57,9 +62,17 @@ impl Kernel for Avx512 {
     }
 
     #[inline(always)]
-    fn transpose(self, block: &[Line; 16], step: usize, out: &mut [Line]) {
+    fn transpose(
+        self,
+        matrix: &[f32],
+        stride: usize,
+        rows: usize,
+        columns: usize,
+        step: usize,
+        out: &mut [Line],
+    ) {
         // SAFETY: the token proves the features.
-        unsafe { transpose(block, step, out) }
+        unsafe { transpose(matrix, stride, rows, columns, step, out) }
     }
 
     #[inline(always)]
@@ -154,13 +167,29 @@ fn tile<const ROWS: usize, const LINES: usize>(
     }
 }
 
-/// Four rounds of 16 shuffles: 32-bit, 64-bit, then twice 128-bit interleaving.
+/// The first values, zero where there are fewer than 16.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(block: &[Line; 16], step: usize, out: &mut [Line]) {
+fn read(values: &[f32]) -> __m512 {
+    // SAFETY: lanes beyond the end of the slice are masked out and not read.
+    unsafe { _mm512_maskz_loadu_ps(mask(values.len()), values.as_ptr()) }
+}
+
+/// Four rounds of 16 shuffles: 32-bit, 64-bit, then twice 128-bit interleaving.
+#[target_feature(enable = "avx512f")]
+fn transpose(
+    matrix: &[f32],
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    step: usize,
+    out: &mut [Line],
+) {
     let mut x = [_mm512_setzero_ps(); 16];
     for i in 0..16 {
-        x[i] = load(&block[i]);
+        if i < rows {
+            x[i] = read(&matrix[i * stride..i * stride + columns]);
+        }
     }
     let mut y = x;
     for i in 0..8 {
@@ -180,10 +209,15 @@ fn transpose(block: &[Line; 16], step: usize, out: &mut [Line]) {
         let odd = _mm512_shuffle_f32x4::<0xdd>(x[c], x[4 + c]);
         let even2 = _mm512_shuffle_f32x4::<0x88>(x[8 + c], x[12 + c]);
         let odd2 = _mm512_shuffle_f32x4::<0xdd>(x[8 + c], x[12 + c]);
-        store(&mut out[c * step], _mm512_shuffle_f32x4::<0x88>(even, even2));
-        store(&mut out[(8 + c) * step], _mm512_shuffle_f32x4::<0xdd>(even, even2));
-        store(&mut out[(4 + c) * step], _mm512_shuffle_f32x4::<0x88>(odd, odd2));
-        store(&mut out[(12 + c) * step], _mm512_shuffle_f32x4::<0xdd>(odd, odd2));
+        y[c] = _mm512_shuffle_f32x4::<0x88>(even, even2);
+        y[4 + c] = _mm512_shuffle_f32x4::<0x88>(odd, odd2);
+        y[8 + c] = _mm512_shuffle_f32x4::<0xdd>(even, even2);
+        y[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd, odd2);
+    }
+    for c in 0..16 {
+        if c < columns {
+            store(&mut out[c * step], y[c]);
+        }
     }
 }
 
@@ -221,4 +255,18 @@ fn chacha8(start: &Words, out: &mut Words) {
         // SAFETY: 64 writable bytes; the store takes any alignment.
         unsafe { _mm512_storeu_si512(out.0[w].as_mut_ptr().cast(), sum) };
     }
+}
+
+#[target_feature(enable = "avx512f")]
+fn spin(n: usize) -> usize {
+    // Twice as many chains as two units with a latency of four cycles need.
+    let mut acc = [_mm512_setzero_ps(); 16];
+    let (factor, term) = (_mm512_set1_ps(0.75), _mm512_set1_ps(0.25));
+    for _ in 0..n {
+        for acc in &mut acc {
+            *acc = _mm512_fmadd_ps(*acc, factor, term);
+        }
+    }
+    std::hint::black_box(acc);
+    n * acc.len() * LINE * 2
 }

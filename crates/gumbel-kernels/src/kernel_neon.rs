@@ -1,5 +1,8 @@
 //! Matrix tiles of 6 x 16 sums in NEON registers, two of them to a tile of 12 rows.
-#![allow(unsafe_code, reason = "vector loads and stores take raw pointers")]
+#![allow(
+    unsafe_code,
+    reason = "vector loads and stores take raw pointers, and calling a function with target features is unsafe"
+)]
 #![allow(
     clippy::needless_range_loop,
     reason = "arrays of registers are indexed together; iterators would hide which is which"
@@ -8,7 +11,6 @@
 use std::arch::aarch64::*;
 
 use crate::isa::Kernel;
-use crate::kernel_portable::Portable;
 use crate::lines::{Line, Tile};
 
 /// Proof that the processor has NEON, as every 64-bit ARM does; absent under Miri, which does not know all of it.
@@ -26,44 +28,48 @@ impl Kernel for Neon {
     const TILE_ROWS: usize = 12;
     const TILE_LINES: usize = 1;
 
+    fn spin(self, n: usize) -> usize {
+        // SAFETY: NEON is part of the baseline of every aarch64 target.
+        unsafe { spin(n) }
+    }
+
     #[inline(always)]
     fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile) {
         macro_rules! by_height {
             ($($height:literal)*) => {
                 match rows {
-                    $($height => {
+                    // SAFETY: NEON is part of the baseline of every aarch64 target.
+                    $($height => unsafe {
                         const UPPER: usize = if $height > 6 { 6 } else { $height };
                         tile::<UPPER, 0>(a, b, fresh, sums);
                         if $height > 6 {
                             tile::<{ $height - UPPER }, 6>(a, b, fresh, sums);
                         }
-                    })*
+                    },)*
                     _ => debug_assert!(rows == 0, "a tile of {rows} rows"),
                 }
             };
         }
         by_height!(1 2 3 4 5 6 7 8 9 10 11 12);
     }
-
-    #[inline(always)]
-    fn transpose(self, block: &[Line; 16], step: usize, out: &mut [Line]) {
-        Portable.transpose(block, step, out);
-    }
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "neon")]
 fn load(line: &Line, quarter: usize) -> float32x4_t {
-    // SAFETY: the slice is bounds-checked to 4 values; NEON is part of the target's baseline.
+    // SAFETY: the slice is bounds-checked to 4 values; any alignment will do.
     unsafe { vld1q_f32(line.0[4 * quarter..4 * quarter + 4].as_ptr()) }
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "neon")]
 fn store(line: &mut Line, quarter: usize, value: float32x4_t) {
-    // SAFETY: the slice is bounds-checked to 4 values; NEON is part of the target's baseline.
+    // SAFETY: the slice is bounds-checked to 4 values; any alignment will do.
     unsafe { vst1q_f32(line.0[4 * quarter..4 * quarter + 4].as_mut_ptr(), value) }
 }
 
 /// Rows `FROM..FROM + ROWS` of the tile: 24 registers of sums, 4 of `b`.
+#[target_feature(enable = "neon")]
 fn tile<const ROWS: usize, const FROM: usize>(
     a: &[Line],
     b: &[Line],
@@ -91,4 +97,17 @@ fn tile<const ROWS: usize, const FROM: usize>(
             store(&mut sums[FROM + r][0], q, acc[r][q]);
         }
     }
+}
+
+#[target_feature(enable = "neon")]
+fn spin(n: usize) -> usize {
+    let mut acc = [vdupq_n_f32(0.0); 24];
+    let (factor, term) = (vdupq_n_f32(0.75), vdupq_n_f32(0.25));
+    for _ in 0..n {
+        for acc in &mut acc {
+            *acc = vfmaq_f32(term, *acc, factor);
+        }
+    }
+    std::hint::black_box(acc);
+    n * acc.len() * 4 * 2
 }

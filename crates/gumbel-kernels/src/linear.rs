@@ -2,13 +2,14 @@
 //!
 //! Weights have PyTorch's layout, `(outputs, inputs)`. All matrices are row-major slices of `f32`.
 
+use std::ops::Range;
+
 use crate::adam::{AdamParameter, AdamStep, adam_update_on};
 use crate::error::{LengthError, check_len};
 use crate::gemm::{Sink, multiply};
 use crate::isa::{Isa, Kernel, Task};
-use crate::lines::{LINE, Line, lanes_of, store_lanes};
+use crate::lines::{LINE, Line, Tile};
 use crate::pack::{DepthAxis, Operand};
-use crate::prefetch::prefetch;
 use crate::window::{Grid, Window};
 
 /// The sizes of a linear layer applied to a batch; each may be zero.
@@ -240,24 +241,35 @@ struct Forward<'a> {
 
 impl Sink for Forward<'_> {
     #[inline(always)]
-    fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]) {
-        let y = self.y.segment(row, column, width);
-        let bias = self.bias.map(|bias| &bias[column..column + width]);
-        for (l, y) in y.chunks_mut(LINE).enumerate() {
-            let mut lanes = sums[l].0;
-            if let Some(bias) = bias {
-                let bias = lanes_of(&bias[l * LINE..l * LINE + y.len()]);
-                for (lane, bias) in lanes.iter_mut().zip(&bias) {
-                    *lane += bias;
+    fn take<K: Kernel>(
+        &mut self,
+        kernel: K,
+        rows: Range<usize>,
+        column: usize,
+        width: usize,
+        sums: &Tile,
+    ) {
+        let mut bias = [Line::ZERO; 2];
+        if let Some(values) = self.bias {
+            let values = values[column..column + width].chunks(LINE);
+            for (line, values) in bias.iter_mut().zip(values) {
+                line.0 = kernel.load(values, 0.0);
+            }
+        }
+        // Not `f32::max`, which would turn a NaN into zero and hide it.
+        let floor = match self.activation {
+            Activation::Identity => f32::NEG_INFINITY,
+            Activation::Relu => 0.0,
+        };
+        for (row, sums) in rows.zip(sums) {
+            let mut lines = *sums;
+            for (line, bias) in lines.iter_mut().zip(&bias) {
+                for i in 0..LINE {
+                    let sum = line.0[i] + bias.0[i];
+                    line.0[i] = if sum < floor { floor } else { sum };
                 }
             }
-            if self.activation == Activation::Relu {
-                for lane in &mut lanes {
-                    // Not `f32::max`, which would turn a NaN into zero and hide it.
-                    *lane = if *lane < 0.0 { 0.0 } else { *lane };
-                }
-            }
-            store_lanes(y, &lanes);
+            store_row(kernel, &lines, self.y.segment(row, column, width));
         }
     }
 }
@@ -271,18 +283,27 @@ struct InputGradient<'a> {
 
 impl Sink for InputGradient<'_> {
     #[inline(always)]
-    fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]) {
-        let dx = self.dx.segment(row, column, width);
-        for (l, dx) in dx.chunks_mut(LINE).enumerate() {
-            let mut lanes = sums[l].0;
-            if let Some(relu_output) = self.relu_output {
-                let start = row * self.inputs + column + l * LINE;
-                let output = lanes_of(&relu_output[start..start + dx.len()]);
-                for (lane, output) in lanes.iter_mut().zip(&output) {
-                    *lane = if *output > 0.0 { *lane } else { 0.0 };
+    fn take<K: Kernel>(
+        &mut self,
+        kernel: K,
+        rows: Range<usize>,
+        column: usize,
+        width: usize,
+        sums: &Tile,
+    ) {
+        for (row, sums) in rows.zip(sums) {
+            let mut lines = *sums;
+            if let Some(output) = self.relu_output {
+                let start = row * self.inputs + column;
+                let output = output[start..start + width].chunks(LINE);
+                for (line, output) in lines.iter_mut().zip(output) {
+                    let output = kernel.load(output, 0.0);
+                    for (lane, output) in line.0.iter_mut().zip(output) {
+                        *lane = if output > 0.0 { *lane } else { 0.0 };
+                    }
                 }
             }
-            store_lanes(dx, &lanes);
+            store_row(kernel, &lines, self.dx.segment(row, column, width));
         }
     }
 }
@@ -294,11 +315,29 @@ struct Store<'a> {
 
 impl Sink for Store<'_> {
     #[inline(always)]
-    fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]) {
-        let out = self.out.segment(row, column, width);
-        for (l, out) in out.chunks_mut(LINE).enumerate() {
-            store_lanes(out, &sums[l].0);
+    fn take<K: Kernel>(
+        &mut self,
+        kernel: K,
+        rows: Range<usize>,
+        column: usize,
+        width: usize,
+        sums: &Tile,
+    ) {
+        for (row, sums) in rows.zip(sums) {
+            store_row(kernel, sums, self.out.segment(row, column, width));
         }
+    }
+}
+
+/// Writes one row of a tile.
+#[inline(always)]
+fn store_row<K: Kernel>(kernel: K, lines: &[Line; 2], out: &mut [f32]) {
+    let (full, rest) = out.as_chunks_mut::<LINE>();
+    for (out, line) in full.iter_mut().zip(lines) {
+        *out = line.0;
+    }
+    if !rest.is_empty() {
+        kernel.store(&lines[full.len()].0, rest);
     }
 }
 
@@ -312,19 +351,23 @@ struct Adam<'a> {
 
 impl Sink for Adam<'_> {
     #[inline(always)]
-    fn prepare(&self, row: usize, column: usize, width: usize) {
-        for window in [&self.value, &self.exp_avg, &self.exp_avg_sq] {
-            prefetch(window.peek(row, column, width));
-        }
-    }
-
-    #[inline(always)]
-    fn take(&mut self, row: usize, column: usize, width: usize, sums: &[Line; 2]) {
-        let value = self.value.segment(row, column, width).chunks_mut(LINE);
-        let exp_avg = self.exp_avg.segment(row, column, width).chunks_mut(LINE);
-        let exp_avg_sq = self.exp_avg_sq.segment(row, column, width).chunks_mut(LINE);
-        for (((value, exp_avg), exp_avg_sq), sums) in value.zip(exp_avg).zip(exp_avg_sq).zip(sums) {
-            self.step.apply(value, exp_avg, exp_avg_sq, &sums.0);
+    fn take<K: Kernel>(
+        &mut self,
+        kernel: K,
+        rows: Range<usize>,
+        column: usize,
+        width: usize,
+        sums: &Tile,
+    ) {
+        for (row, sums) in rows.zip(sums) {
+            let value = self.value.segment(row, column, width).chunks_mut(LINE);
+            let exp_avg = self.exp_avg.segment(row, column, width).chunks_mut(LINE);
+            let exp_avg_sq = self.exp_avg_sq.segment(row, column, width).chunks_mut(LINE);
+            for (((value, exp_avg), exp_avg_sq), sums) in
+                value.zip(exp_avg).zip(exp_avg_sq).zip(sums)
+            {
+                self.step.apply(kernel, value, exp_avg, exp_avg_sq, &sums.0);
+            }
         }
     }
 }

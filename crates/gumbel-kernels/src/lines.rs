@@ -20,25 +20,3 @@ pub(crate) type Tile = [[Line; 2]; MAX_TILE_ROWS];
 
 /// A tile of zeros.
 pub(crate) const EMPTY_TILE: Tile = [[Line::ZERO; 2]; MAX_TILE_ROWS];
-
-/// Up to 16 values as lanes, zeros behind them.
-#[inline(always)]
-pub(crate) fn lanes_of(values: &[f32]) -> [f32; LINE] {
-    if let Ok(full) = <&[f32; LINE]>::try_from(values) {
-        *full
-    } else {
-        let mut lanes = [0.0; LINE];
-        lanes[..values.len()].copy_from_slice(values);
-        lanes
-    }
-}
-
-/// Writes as many lanes as `out` has room for.
-#[inline(always)]
-pub(crate) fn store_lanes(out: &mut [f32], lanes: &[f32; LINE]) {
-    if let Ok(full) = <&mut [f32; LINE]>::try_from(&mut *out) {
-        *full = *lanes;
-    } else {
-        out.copy_from_slice(&lanes[..out.len()]);
-    }
-}

@@ -1,7 +1,7 @@
 //! Copies strips of 16 rows or columns of a row-major matrix into lines.
 
 use crate::isa::Kernel;
-use crate::lines::{LINE, Line, lanes_of};
+use crate::lines::{LINE, Line};
 
 /// A row-major matrix read as one side of a product.
 ///
@@ -39,51 +39,29 @@ impl Operand<'_> {
         out: &mut [Line],
     ) {
         let n_lines = width.div_ceil(LINE);
-        for l in 0..n_lines {
-            let first = first + l * LINE;
-            let width = (width - l * LINE).min(LINE);
-            match self.axis {
-                DepthAxis::Rows => self.copy_strip(first, width, from, n_lines, &mut out[l..]),
-                DepthAxis::Columns => {
-                    self.transpose_strip(kernel, first, width, from, n_lines, &mut out[l..]);
+        match self.axis {
+            DepthAxis::Rows => {
+                for (k, lines) in out.chunks_exact_mut(n_lines).enumerate() {
+                    let start = (from + k) * self.stride + first;
+                    let (full, rest) = self.data[start..start + width].as_chunks::<LINE>();
+                    for (line, values) in lines.iter_mut().zip(full) {
+                        line.0 = *values;
+                    }
+                    if !rest.is_empty() {
+                        lines[n_lines - 1].0 = kernel.load(rest, 0.0);
+                    }
                 }
             }
-        }
-    }
-
-    #[inline(always)]
-    fn copy_strip(&self, first: usize, width: usize, from: usize, step: usize, out: &mut [Line]) {
-        for (k, line) in out.iter_mut().step_by(step).enumerate() {
-            let start = (from + k) * self.stride + first;
-            line.0 = lanes_of(&self.data[start..start + width]);
-        }
-    }
-
-    #[inline(always)]
-    fn transpose_strip<K: Kernel>(
-        &self,
-        kernel: K,
-        first: usize,
-        width: usize,
-        from: usize,
-        step: usize,
-        out: &mut [Line],
-    ) {
-        let mut block = [Line::ZERO; LINE];
-        for (chunk_idx, chunk) in out.chunks_mut(LINE * step).enumerate() {
-            let depth = chunk.len().div_ceil(step);
-            let start = first * self.stride + from + chunk_idx * LINE;
-            for (r, line) in block.iter_mut().enumerate().take(width) {
-                let start = start + r * self.stride;
-                line.0 = lanes_of(&self.data[start..start + depth]);
-            }
-            if depth == LINE {
-                kernel.transpose(&block, step, chunk);
-            } else {
-                let mut full = [Line::ZERO; LINE];
-                kernel.transpose(&block, 1, &mut full);
-                for (line, full) in chunk.iter_mut().step_by(step).zip(&full) {
-                    *line = *full;
+            DepthAxis::Columns => {
+                let depth = out.len() / n_lines;
+                for l in 0..n_lines {
+                    let rows = (width - l * LINE).min(LINE);
+                    for k in (0..depth).step_by(LINE) {
+                        let matrix = &self.data[(first + l * LINE) * self.stride + from + k..];
+                        let columns = (depth - k).min(LINE);
+                        let out = &mut out[k * n_lines + l..];
+                        kernel.transpose(matrix, self.stride, rows, columns, n_lines, out);
+                    }
                 }
             }
         }

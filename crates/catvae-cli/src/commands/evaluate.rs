@@ -56,12 +56,12 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
             test.len(),
             run.step
         ));
-        print_line(&format!("  negative ELBO              {:9.3}", result.neg_elbo));
-        print_line(&format!("    cross-entropy            {:9.3}", result.bce));
-        print_line(&format!("    KL to the uniform prior  {:9.3}", result.kl));
+        print_line(&format!("  negative ELBO            {:11.3}", result.neg_elbo));
+        print_line(&format!("    cross-entropy          {:11.3}", result.bce));
+        print_line(&format!("    KL to the prior        {:11.3}", result.kl));
         if let Some((n_samples, bound)) = bound {
-            print_line(&format!("  bound with {n_samples} samples"));
-            print_line(&format!("  on -ln p(x)                {bound:9.3}"));
+            let label = format!("bound on -ln p(x), {n_samples} samples");
+            print_line(&format!("  {label:<24} {bound:11.3}"));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -26,7 +26,7 @@ pub(crate) struct EstimatorRow {
     pub(crate) name: String,
     /// Mean cosine between g and the true gradient, in [-1, 1].
     pub(crate) cosine: f64,
-    /// Length of E[g] minus the true gradient, over the length of the latter.
+    /// Length of the mean gradient minus the true gradient, over the length of the latter.
     pub(crate) relative_bias: f64,
     /// Standard deviation of g over the length of the true gradient.
     pub(crate) relative_std: f64,

@@ -29,9 +29,9 @@
 //! Cholesky's method in f64 without loss, however small the probabilities are.
 
 use candle_core::shape::Dim;
-use candle_core::{Device, Tensor, WithDType};
+use candle_core::{Device, Tensor};
 
-use super::hard_sample::{Draw, Pullback};
+use super::hard_sample::{Draw, Pullback, Value};
 use crate::rows::{self, Real};
 use crate::{Generator, Result};
 
@@ -78,15 +78,9 @@ impl Pullback for Fini {
         "fini"
     }
 
-    fn rows<T: Real + WithDType>(
-        &self,
-        logits: &[T],
-        hard: &[T],
-        grad: &[T],
-        n: usize,
-    ) -> Result<Vec<T>> {
+    fn rows<T: Value>(&self, logits: &[T], hard: &[T], grad: &[T], n: usize) -> Result<Vec<T>> {
         let mut out = Vec::with_capacity(logits.len());
-        let mut scratch = Scratch::default();
+        let mut system = System::default();
         for ((logits, hard), grad) in
             logits.chunks_exact(n).zip(hard.chunks_exact(n)).zip(grad.chunks_exact(n))
         {
@@ -96,7 +90,8 @@ impl Pullback for Fini {
             let g: Vec<f64> =
                 p.iter().zip(grad).map(|(&p, g)| if p > 0.0 { g.to_f64() } else { 0.0 }).collect();
             let sampled = hard.iter().position(|&d| d > T::ZERO).unwrap_or(0);
-            out.extend(row_gradient(&p, sampled, &g, &mut scratch).into_iter().map(T::of));
+            let gradient = system.gradient(&p, sampled, &g);
+            out.extend(gradient.into_iter().map(<T as Real>::of));
         }
         Ok(out)
     }
@@ -112,69 +107,84 @@ impl Pullback for Fini {
     }
 }
 
-/// Buffers of the linear system, kept between rows.
+/// The linear system of a row; its buffers are kept between rows.
 #[derive(Default)]
-struct Scratch {
+struct System {
+    /// The classes that can be drawn, but the most probable one.
+    free: Vec<usize>,
+    /// The upper half of the scaled Laplacian over `free`, row by row, and then its Cholesky factor.
     matrix: Vec<f64>,
     y: Vec<f64>,
 }
 
-/// `W_i g` of the module's documentation for the sampled class `i`.
-fn row_gradient(p: &[f64], i: usize, g: &[f64], scratch: &mut Scratch) -> Vec<f64> {
-    let root = (0..p.len()).fold(0, |r, j| if p[j] > p[r] { j } else { r });
-    // The classes of the system: all that can be drawn, but the root.
-    let free: Vec<usize> = (0..p.len()).filter(|&j| j != root && p[j] > 0.0).collect();
-    let share = |j: usize| p[j] / (p[i] + p[j]);
-    let taken: f64 = (0..p.len()).filter(|&j| j != i).map(|j| share(j) * g[j]).sum();
-    let source = |j: usize| if j == i { -taken } else { share(j) * g[j] };
+impl System {
+    /// `W_i g` of the module's documentation for the sampled class `i`.
+    fn gradient(&mut self, p: &[f64], i: usize, g: &[f64]) -> Vec<f64> {
+        let root = (0..p.len()).fold(0, |r, j| if p[j] > p[r] { j } else { r });
+        self.free.clear();
+        self.free.extend((0..p.len()).filter(|&j| j != root && p[j] > 0.0));
+        self.fill(p, root);
+        let share = |j: usize| p[j] / (p[i] + p[j]);
+        let taken: f64 = (0..p.len()).filter(|&j| j != i).map(|j| share(j) * g[j]).sum();
+        let source = |j: usize| if j == i { -taken } else { share(j) * g[j] };
+        self.y.clear();
+        self.y.extend(self.free.iter().map(|&j| source(j) / p[j].sqrt()));
+        solve_positive_definite(&mut self.matrix, &mut self.y);
 
-    let Scratch { matrix, y } = scratch;
-    y.clear();
-    y.extend(free.iter().map(|&j| source(j) / p[j].sqrt()));
-    matrix.clear();
-    for &a in &free {
-        let degree: f64 = (0..p.len()).filter(|&b| b != a).map(|b| p[b] / (p[a] + p[b])).sum();
-        matrix.extend(
-            free.iter().map(|&b| {
-                if a == b { degree } else { -(p[a].sqrt() * p[b].sqrt()) / (p[a] + p[b]) }
-            }),
-        );
-    }
-    solve_positive_definite(matrix, y);
-    for (y, &j) in y.iter_mut().zip(&free) {
-        *y /= p[j].sqrt();
+        // p_j y_j is the root of p_j times the solution of the scaled system.
+        let flows = || self.free.iter().zip(&self.y).map(|(&j, y)| (j, p[j].sqrt() * y));
+        let total: f64 = flows().map(|(_, flow)| flow).sum();
+        let mut out: Vec<f64> = p.iter().map(|p| -0.5 * p * (total + g[i])).collect();
+        flows().for_each(|(j, flow)| out[j] += 0.5 * flow);
+        out[i] += 0.5 * g[i];
+        out
     }
 
-    let mean: f64 = free.iter().zip(&*y).map(|(&j, y)| p[j] * y).sum();
-    let mut out: Vec<f64> = p.iter().map(|&p| -0.5 * p * (mean + g[i])).collect();
-    for (&j, y) in free.iter().zip(&*y) {
-        out[j] += 0.5 * p[j] * y;
-    }
-    out[i] += 0.5 * g[i];
-    out
-}
-
-/// Solves `A x = b` in place by Cholesky's method, `A = L Lᵀ`; `a` is row-major, of `b.len()` rows.
-fn solve_positive_definite(a: &mut [f64], b: &mut [f64]) {
-    let n = b.len();
-    for j in 0..n {
-        for k in 0..j {
-            let l = a[j * n + k];
-            for i in j..n {
-                a[i * n + j] -= a[i * n + k] * l;
+    /// Sets up the Laplacian without the root's row and column, scaled by `1/√p` on both sides.
+    fn fill(&mut self, p: &[f64], root: usize) {
+        let n = self.free.len();
+        let roots: Vec<f64> = self.free.iter().map(|&j| p[j].sqrt()).collect();
+        self.matrix.clear();
+        self.matrix.resize(n * n, 0.0);
+        for a in 0..n {
+            let at_a = p[self.free[a]];
+            // A diagonal entry is Σ_b p_b / (p_a + p_b) over all other classes b, the root among them.
+            self.matrix[a * n + a] += p[root] / (at_a + p[root]);
+            for b in a + 1..n {
+                let at_b = p[self.free[b]];
+                let inverse = 1.0 / (at_a + at_b);
+                self.matrix[a * n + a] += at_b * inverse;
+                self.matrix[b * n + b] += at_a * inverse;
+                self.matrix[a * n + b] = -roots[a] * roots[b] * inverse;
             }
         }
-        let diagonal = a[j * n + j].sqrt();
-        for i in j..n {
-            a[i * n + j] /= diagonal;
+    }
+}
+
+/// Solves `A x = b` in place by Cholesky's method, `A = Uᵀ U`. Of `a`, row-major with as many rows as `b`, only the
+/// upper half is read.
+fn solve_positive_definite(a: &mut [f64], b: &mut [f64]) {
+    let n = b.len();
+    for k in 0..n {
+        let (done, below) = a.split_at_mut((k + 1) * n);
+        let row = &mut done[k * n..];
+        let diagonal = row[k].sqrt();
+        row[k..].iter_mut().for_each(|x| *x /= diagonal);
+        for (i, target) in (k + 1..n).zip(below.chunks_exact_mut(n)) {
+            subtract(&mut target[i..], row[i], &row[i..]);
         }
+        b[k] /= diagonal;
+        let known = b[k];
+        subtract(&mut b[k + 1..], known, &row[k + 1..]);
     }
-    for i in 0..n {
-        let done: f64 = (0..i).map(|k| a[i * n + k] * b[k]).sum();
-        b[i] = (b[i] - done) / a[i * n + i];
+    for k in (0..n).rev() {
+        let row = &a[k * n..(k + 1) * n];
+        let known: f64 = row[k + 1..].iter().zip(&b[k + 1..]).map(|(u, x)| u * x).sum();
+        b[k] = (b[k] - known) / row[k];
     }
-    for i in (0..n).rev() {
-        let done: f64 = (i + 1..n).map(|k| a[k * n + i] * b[k]).sum();
-        b[i] = (b[i] - done) / a[i * n + i];
-    }
+}
+
+/// `target -= factor * row`.
+fn subtract(target: &mut [f64], factor: f64, row: &[f64]) {
+    target.iter_mut().zip(row).for_each(|(t, r)| *t -= factor * r);
 }

@@ -1,10 +1,10 @@
 //! Gapped straight-through: the gradient of logits moved until they agree with the sample.
 
 use candle_core::shape::Dim;
-use candle_core::{D, Tensor, WithDType};
+use candle_core::{D, Tensor};
 
-use super::hard_sample::{self, Draw, Pullback};
-use crate::rows::{self, Real};
+use super::hard_sample::{self, Draw, Pullback, Value};
+use crate::rows;
 use crate::{Error, Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample with the gradient of `softmax((logits + m) / τ)`, where the
@@ -51,13 +51,7 @@ impl Pullback for Gapped {
         "gapped-straight-through"
     }
 
-    fn rows<T: Real + WithDType>(
-        &self,
-        logits: &[T],
-        hard: &[T],
-        grad: &[T],
-        n: usize,
-    ) -> Result<Vec<T>> {
+    fn rows<T: Value>(&self, logits: &[T], hard: &[T], grad: &[T], n: usize) -> Result<Vec<T>> {
         let gap = T::of(self.gap);
         let mut moved = Vec::with_capacity(logits.len());
         for (row, hard) in logits.chunks_exact(n).zip(hard.chunks_exact(n)) {

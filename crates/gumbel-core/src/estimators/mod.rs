@@ -15,7 +15,8 @@
 //!   [`reinmax_rao`]; at no extra cost [`gapped_straight_through`].
 //! - **The loss has no gradient, or no bias is acceptable:** [`rloo`] for as many evaluations as you can pay;
 //!   [`disarm`] when there are two categories; [`rebar`] when the loss is differentiable after all;
-//!   [`reinforce`] when it can be evaluated only once.
+//!   [`reinforce`] when it can be evaluated only once. With few latents this is no sacrifice: on a VAE of four latents
+//!   the draws of `rloo` with four samples vary less than `reinmax`'s.
 //! - **There are few codes:** [`enumeration`] has neither bias nor variance, and tells how good the others are.
 //!
 //! | estimator | loss sees | bias | variance | evaluations | τ |

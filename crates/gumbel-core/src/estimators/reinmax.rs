@@ -1,9 +1,9 @@
 //! ReinMax: second-order accurate straight-through, by Heun's method.
 
+use candle_core::Tensor;
 use candle_core::shape::Dim;
-use candle_core::{Tensor, WithDType};
 
-use super::hard_sample::{self, Draw, Pullback};
+use super::hard_sample::{self, Draw, Pullback, Value};
 use crate::rows::{self, Real};
 use crate::{Generator, Result, Temperature};
 
@@ -52,13 +52,7 @@ impl Pullback for ReinMax {
         "reinmax"
     }
 
-    fn rows<T: Real + WithDType>(
-        &self,
-        logits: &[T],
-        hard: &[T],
-        grad: &[T],
-        n: usize,
-    ) -> Result<Vec<T>> {
+    fn rows<T: Value>(&self, logits: &[T], hard: &[T], grad: &[T], n: usize) -> Result<Vec<T>> {
         let half = T::of(0.5);
         let mut middle = rows::softmax(logits, n, self.tau);
         for (y, &d) in middle.iter_mut().zip(hard) {

@@ -1,10 +1,10 @@
 //! The straight-through estimator: an exact sample forward, the gradient of the probabilities backward.
 
+use candle_core::Tensor;
 use candle_core::shape::Dim;
-use candle_core::{Tensor, WithDType};
 
-use super::hard_sample::{self, Draw, Pullback};
-use crate::rows::{self, Real};
+use super::hard_sample::{self, Draw, Pullback, Value};
+use crate::rows;
 use crate::{Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample of `softmax(logits)` whose gradient is that of `softmax(logits / τ)`.
@@ -58,13 +58,7 @@ impl Pullback for StraightThrough {
         "straight-through"
     }
 
-    fn rows<T: Real + WithDType>(
-        &self,
-        logits: &[T],
-        _: &[T],
-        grad: &[T],
-        n: usize,
-    ) -> Result<Vec<T>> {
+    fn rows<T: Value>(&self, logits: &[T], _: &[T], grad: &[T], n: usize) -> Result<Vec<T>> {
         Ok(rows::softmax_grad(&rows::softmax(logits, n, self.tau), grad, n, self.tau))
     }
 

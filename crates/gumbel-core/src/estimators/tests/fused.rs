@@ -1,12 +1,10 @@
 //! The pass over rows against the composition of candle's operations, for every hard estimator.
 
-use candle_core::WithDType;
-
 use super::*;
 use crate::estimators::fini::Fini;
 use crate::estimators::gapped_straight_through::Gapped;
 use crate::estimators::gumbel_rao::{GumbelRao, ReservedNoise};
-use crate::estimators::hard_sample::Pullback;
+use crate::estimators::hard_sample::{Pullback, Value};
 use crate::estimators::reinmax::ReinMax;
 use crate::estimators::reinmax_rao::ReinMaxRao;
 use crate::estimators::straight_through::StraightThrough;
@@ -24,7 +22,7 @@ const LOGITS: [[f64; 4]; 5] = [
 ];
 const SAMPLED: [usize; 5] = [1, 2, 0, 3, 2];
 
-fn agree<T: Real + WithDType>(pullback: &impl Pullback, tolerance: f64) {
+fn agree<T: Value>(pullback: &impl Pullback, tolerance: f64) {
     let logits: Vec<T> = LOGITS.iter().flatten().map(|&l| <T as Real>::of(l)).collect();
     let hard: Vec<T> =
         SAMPLED.iter().flat_map(|&i| unit(4, i)).map(|d| <T as Real>::of(d)).collect();

@@ -1,0 +1,88 @@
+//! The products of the 784-512-256-300 network at batch 100, and the optimiser beside them.
+//!
+//! The throughput that criterion prints in Gelem/s is multiply-adds; twice that is GFLOP/s. The peak
+//! of one core is printed first. `RAYON_NUM_THREADS` sets the threads.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use gumbel_kernels::{
+    Activation, AdamOptions, AdamParameter, AdamStep, LinearShape, adam_update, instruction_set,
+    linear_forward, linear_input_gradient, linear_weight_gradient, linear_weight_gradient_adam,
+    peak_gflops,
+};
+
+const BATCH: usize = 100;
+const LAYERS: [(usize, usize); 6] =
+    [(784, 512), (512, 256), (256, 300), (300, 256), (256, 512), (512, 784)];
+
+fn values(len: usize) -> Vec<f32> {
+    (0..len).map(|i| (i * 7919 % 1000) as f32 * 1e-3 - 0.5).collect()
+}
+
+fn products(c: &mut Criterion) {
+    let peak = peak_gflops(Duration::from_millis(200));
+    eprintln!("{}: {peak:.0} GFLOP/s in registers on one core", instruction_set());
+    let options = AdamOptions { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8 };
+    let step = AdamStep::adam(options, 10);
+    for (inputs, outputs) in LAYERS {
+        let shape = LinearShape { batch: BATCH, inputs, outputs };
+        let n_weights = inputs * outputs;
+        let (x, dy, bias) = (values(BATCH * inputs), values(BATCH * outputs), values(outputs));
+        let mut weight = values(n_weights);
+        let (mut exp_avg, mut exp_avg_sq) = (vec![0.0; n_weights], vec![0.0; n_weights]);
+        let (mut y, mut dx) = (vec![0.0; BATCH * outputs], vec![0.0; BATCH * inputs]);
+        let (mut d_weight, mut d_bias) = (vec![0.0; n_weights], vec![0.0; outputs]);
+
+        let mut group = c.benchmark_group(format!("linear {BATCH}x{inputs}x{outputs}"));
+        group.throughput(Throughput::Elements((BATCH * n_weights) as u64));
+        group.bench_function("forward", |b| {
+            b.iter(|| {
+                linear_forward(shape, &x, &weight, Some(&bias), Activation::Relu, black_box(&mut y))
+            })
+        });
+        group.bench_function("input gradient", |b| {
+            b.iter(|| linear_input_gradient(shape, &dy, &weight, Some(&x), black_box(&mut dx)))
+        });
+        group.bench_function("weight gradient", |b| {
+            b.iter(|| {
+                let d_bias = Some(&mut d_bias[..]);
+                linear_weight_gradient(shape, &dy, &x, black_box(&mut d_weight), d_bias)
+            })
+        });
+        group.bench_function("weight gradient with Adam", |b| {
+            b.iter(|| {
+                let weight = AdamParameter {
+                    value: &mut weight,
+                    exp_avg: &mut exp_avg,
+                    exp_avg_sq: &mut exp_avg_sq,
+                };
+                linear_weight_gradient_adam(shape, &dy, &x, &step, weight, None)
+            })
+        });
+        group.finish();
+    }
+
+    let mut group = c.benchmark_group("adam");
+    for len in [1 << 14, 1_217_000] {
+        let gradient = values(len);
+        let (mut value, mut exp_avg, mut exp_avg_sq) =
+            (values(len), vec![0.0; len], vec![0.0; len]);
+        group.throughput(Throughput::Elements(len as u64));
+        group.bench_function(BenchmarkId::from_parameter(len), |b| {
+            b.iter(|| {
+                let parameter = AdamParameter {
+                    value: &mut value,
+                    exp_avg: &mut exp_avg,
+                    exp_avg_sq: &mut exp_avg_sq,
+                };
+                adam_update(&step, parameter, &gradient)
+            })
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, products);
+criterion_main!(benches);
