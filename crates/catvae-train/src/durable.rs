@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use crate::Result;
 use crate::error::io;
+use crate::{Error, Result};
 
 /// Writes a new file and waits until its bytes are on the disk.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -19,7 +19,11 @@ pub(crate) fn create_dir_synced(path: &Path) -> Result<()> {
         return Ok(());
     }
     let parent = path.parent().unwrap_or(Path::new(""));
-    create_dir_synced(parent)?;
+    // Of several missing folders, the error names the one that was asked for.
+    create_dir_synced(parent).map_err(|error| match error {
+        Error::Io { action, source, .. } => Error::Io { action, path: path.to_owned(), source },
+        error => error,
+    })?;
     match fs::create_dir(path) {
         // Another process was faster; it may not have synced yet.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => (),

@@ -63,6 +63,7 @@ fn every_truncation_and_every_flipped_bit_of_every_file_is_found() {
         fs::write(&path, &good).unwrap();
         n_damages += 3;
     }
+    eprintln!("{n_damages} damages, all found");
     assert!(n_damages > 10_000, "{n_damages}");
     let whole = tiny::load(&tiny::config(), &run, |e| panic!("{e}")).unwrap();
     assert_eq!(whole.position.step, 3 * tiny::STEPS_PER_EPOCH);

@@ -4,6 +4,7 @@
 mod corpora;
 mod damage;
 mod golden;
+mod not_finite;
 mod resume;
 mod saves;
 mod tiny;
