@@ -1,0 +1,10 @@
+//! What a run promises when things go wrong, held against real processes and real faults. The same
+//! against the library: the tests of `catvae-train`. The table: `docs/reliability.md`.
+#![cfg(unix)]
+
+mod faults;
+mod kills;
+mod place;
+mod signals;
+mod threads;
+mod trace;
