@@ -26,14 +26,14 @@ pub(crate) fn dataset() -> Dataset {
 }
 
 pub(crate) fn config() -> TrainConfig {
-    let mut config = TrainConfig::default();
-    config.model = ModelConfig {
+    let model = ModelConfig {
         n_pixels: 4,
         hidden: vec![3],
         n_latents: 2,
         n_categories: 2,
         ..ModelConfig::default()
     };
+    let mut config = TrainConfig { model, ..TrainConfig::default() };
     config.training.epochs = 3;
     config.training.batch_size = 4;
     config
