@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 use catvae_data::{Batches, Binarization, EpochBatches, IdxKind, ImageSet, read_idx};
 use catvae_model::{LogitsActivation, ModelConfig};
-use catvae_train::{StepTimes, TrainConfig, Trainer};
+use catvae_train::{StepTimes, TrainConfig, Trainer, TrainingSettings};
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -42,17 +42,22 @@ impl Step {
         // The step has no use for labels.
         let images = ImageSet::new(idx.data, vec![0; n_images], rows, cols)?;
 
-        let mut config = TrainConfig::default();
-        config.model = ModelConfig {
-            n_pixels: images.pixels_per_image(),
-            hidden: vec![512, 256],
-            n_latents: 30,
-            n_categories: 10,
-            logits: LogitsActivation::Linear,
+        let config = TrainConfig {
+            model: ModelConfig {
+                n_pixels: images.pixels_per_image(),
+                hidden: vec![512, 256],
+                n_latents: 30,
+                n_categories: 10,
+                logits: LogitsActivation::Linear,
+            },
+            training: TrainingSettings {
+                batch_size: BATCH_SIZE.get(),
+                learning_rate: 1e-3,
+                unrelaxed: false,
+                ..TrainingSettings::default()
+            },
+            ..TrainConfig::default()
         };
-        config.training.batch_size = BATCH_SIZE.get();
-        config.training.learning_rate = 1e-3;
-        config.training.unrelaxed = false;
         let batches = Batches {
             batch_size: BATCH_SIZE,
             shuffle_seed: Some(config.training.seed),
