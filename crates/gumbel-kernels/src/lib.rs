@@ -68,6 +68,7 @@ mod error;
 mod gather;
 mod gemm;
 mod gumbel;
+mod gumbel_softmax;
 mod isa;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx2;
@@ -96,6 +97,7 @@ pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
 pub use gather::{GatherError, Pixels, gather_rows};
 pub use gumbel::GumbelStream;
+pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
 pub use kl::kl_to_uniform;
 pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
