@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: every check that has to pass before a change lands, cheapest first.
 
+mod deps;
 mod readme;
 mod tidy;
 
@@ -26,6 +27,8 @@ enum Step {
     Tidy,
     /// Formatting
     Fmt,
+    /// Licences, duplicate versions and unused dependencies, offline
+    Deps,
     /// Lints of all targets
     Clippy,
     /// Unit, integration and documentation tests
@@ -89,6 +92,7 @@ impl Step {
         match self {
             Self::Tidy => complain(&tidy::check(&root)?)?,
             Self::Fmt => process::run(cargo().args(["fmt", "--all", "--check"]))?,
+            Self::Deps => complain(&deps::check(&root)?)?,
             Self::Clippy => {
                 process::run(cargo().args([
                     "clippy",

@@ -43,6 +43,15 @@ pub(crate) enum DeviceName {
     Metal,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckpointName {
+    /// the last one written that is whole
+    #[default]
+    Newest,
+    /// the one with the best test objective
+    Best,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ScheduleName {
     /// τ stays at --temperature
@@ -170,6 +179,9 @@ pub(crate) struct TrainArgs {
 pub(crate) struct RunArgs {
     /// The run folder
     pub(crate) run: PathBuf,
+    /// Which of the run's models
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) checkpoint: CheckpointName,
     /// Where datasets lie [default: as in training]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -194,6 +206,9 @@ pub(crate) struct EvaluateArgs {
 pub(crate) struct SampleArgs {
     /// The run folder
     pub(crate) run: PathBuf,
+    /// Which of the run's models
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) checkpoint: CheckpointName,
     /// Rows of the grid
     #[arg(long, value_name = "N", default_value = "8")]
     pub(crate) rows: NonZeroUsize,
@@ -248,6 +263,9 @@ pub(crate) struct EncodeArgs {
 pub(crate) struct DecodeArgs {
     /// The run folder
     pub(crate) run: PathBuf,
+    /// Which of the run's models
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) checkpoint: CheckpointName,
     /// The file with the array `codes` (n, latents)
     #[arg(long, value_name = "FILE.npz")]
     pub(crate) codes: PathBuf,

@@ -8,7 +8,7 @@ use catvae_data::Dataset;
 use catvae_model::CategoricalVae;
 use catvae_train::{RunDir, TrainConfig};
 
-use crate::args::RunArgs;
+use crate::args::{CheckpointName, RunArgs};
 use crate::data;
 
 /// A trained model with the configuration of its run.
@@ -20,13 +20,16 @@ pub(crate) struct OpenRun {
 }
 
 impl OpenRun {
-    /// Loads the newest checkpoint that is whole.
-    pub(crate) fn open(path: &Path, device: &Device) -> Result<Self> {
+    /// Loads the checkpoint asked for; the newest one is the newest that is whole.
+    pub(crate) fn open(path: &Path, which: CheckpointName, device: &Device) -> Result<Self> {
         let run = RunDir::new(path);
         let config = run.read_config()?;
-        let checkpoint = run
-            .checkpoints()
-            .load_newest(&config.model, device, |damage| eprintln!("warning: {damage}"))?;
+        let checkpoints = run.checkpoints();
+        let checkpoint = match which {
+            CheckpointName::Newest => checkpoints
+                .load_newest(&config.model, device, |damage| eprintln!("warning: {damage}"))?,
+            CheckpointName::Best => checkpoints.load_best(&config.model, device)?,
+        };
         Ok(Self { config, model: checkpoint.model, step: checkpoint.position.step })
     }
 

@@ -3,7 +3,7 @@
 //! Reading order: an [`ImageSet`] holds images and labels; a [`Dataset`] is two of them. One comes
 //! from the program itself ([`digits`]), from files ([`locate`], then [`load_folder`]), or, with
 //! the `hub` feature, through `candle-datasets`. [`Batches`] turns a set into the batches of an
-//! epoch.
+//! epoch. What a trained model makes of images is kept and read by [`codes`].
 //!
 //! Everything random here is a function of a seed, an epoch and the index of an image: neither
 //! threads nor batch sizes nor the point where a run resumed change a single pixel.
@@ -47,6 +47,8 @@ mod locate;
 mod binarization;
 
 mod batches;
+
+pub mod codes;
 
 mod random;
 

@@ -17,16 +17,23 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::durable::{sync_dir, write_synced};
+use crate::durable::{create_dir_synced, sync_dir, write_synced};
 use crate::error::io;
 use crate::{Error, Moments, Optimizer, OptimizerKind, Result};
 
 /// Version of the format; older ones are still read.
 const FORMAT: u32 = 1;
 
-const MODEL: &str = "model.safetensors";
-const OPTIMIZER: &str = "optimizer.safetensors";
-const STATE: &str = "state.json";
+pub(crate) const MODEL: &str = "model.safetensors";
+pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
+pub(crate) const STATE: &str = "state.json";
+
+/// The checkpoint with the best test objective.
+const BEST: &str = "best";
+/// Before the name of a checkpoint that is being written.
+const INCOMING: &str = ".incoming-";
+/// Before the name of a checkpoint that another one takes the place of.
+const OUTGOING: &str = ".outgoing-";
 
 /// How far a run has come, and all that its next step depends on besides the tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,7 +68,8 @@ struct State {
     optimizer: OptimizerKind,
     optimizer_steps: u64,
     sha256: BTreeMap<String, String>,
-    /// SHA-256 of this file with this field empty.
+    /// SHA-256 of this file with this field empty. It is the last one in every format, so that a
+    /// damaged file can be told from one of a newer format.
     checksum: String,
 }
 
@@ -115,6 +123,91 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::Io`].
     pub fn list(&self) -> Result<Vec<(u64, PathBuf)>> {
+        let mut found = Vec::new();
+        for (name, path) in self.entries()? {
+            // One that was being replaced when the process died still stands for its step.
+            let name = match name.strip_prefix(OUTGOING) {
+                Some(name) if !self.path.join(name).exists() => name,
+                _ => &name,
+            };
+            if let Some(step) = name.strip_prefix("step-").and_then(|n| n.parse().ok()) {
+                found.push((step, path));
+            }
+        }
+        found.sort();
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Writes a checkpoint, and removes all but the newest `keep` and those of later steps: a run
+    /// that writes this one was resumed from before them, since they could not be used.
+    ///
+    /// # Errors
+    /// [`Error::Io`], for instance on a full disk; the older checkpoints are then untouched.
+    pub(crate) fn save(&self, snapshot: &Snapshot, keep: usize) -> Result<PathBuf> {
+        let step = snapshot.position.step;
+        let place = self.write(&format!("step-{step:09}"), snapshot)?;
+        let (up_to_here, later): (Vec<_>, Vec<_>) =
+            self.list()?.into_iter().partition(|(found, _)| *found <= step);
+        for (_, old) in later.into_iter().chain(up_to_here.into_iter().skip(keep.max(1))) {
+            fs::remove_dir_all(&old).map_err(io("cannot remove", &old))?;
+        }
+        Ok(place)
+    }
+
+    /// Writes the checkpoint that [`Self::load_best`] loads; [`Self::save`] never removes it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the best one before is then untouched.
+    pub(crate) fn save_best(&self, snapshot: &Snapshot) -> Result<PathBuf> {
+        self.write(BEST, snapshot)
+    }
+
+    /// Writes a checkpoint as `name`, in place of the one of that name if there is one.
+    fn write(&self, name: &str, snapshot: &Snapshot) -> Result<PathBuf> {
+        create_dir_synced(&self.path)?;
+        self.clear_leftovers()?;
+        let place = self.path.join(name);
+        let incoming = self.path.join(format!("{INCOMING}{name}"));
+        let written = write_folder(&incoming, snapshot).and_then(|()| {
+            // A folder cannot be renamed over another one that holds something.
+            if place.exists() {
+                let outgoing = self.path.join(format!("{OUTGOING}{name}"));
+                fs::rename(&place, &outgoing).map_err(io("cannot rename", &place))?;
+            }
+            fs::rename(&incoming, &place).map_err(io("cannot rename to", &place))
+        });
+        if let Err(error) = written {
+            // Room for the next attempt, and the old one back in its place; the error to report
+            // is the first one.
+            let _ = self.clear_leftovers();
+            return Err(error);
+        }
+        sync_dir(&self.path)?;
+        self.clear_leftovers()?;
+        Ok(place)
+    }
+
+    /// Removes what an attempt to write left behind, and puts a checkpoint back that was moved out
+    /// of the way of one that never came.
+    fn clear_leftovers(&self) -> Result<()> {
+        for (name, path) in self.entries()? {
+            let replaced = name.strip_prefix(OUTGOING).map(|name| self.path.join(name));
+            match replaced {
+                Some(place) if !place.exists() => {
+                    fs::rename(&path, &place).map_err(io("cannot rename to", &place))?;
+                }
+                _ if replaced.is_some() || name.starts_with(INCOMING) => {
+                    fs::remove_dir_all(&path).map_err(io("cannot remove", &path))?;
+                }
+                _ => (),
+            }
+        }
+        Ok(())
+    }
+
+    /// Names and paths of what lies in the folder; nothing where there is none.
+    fn entries(&self) -> Result<Vec<(String, PathBuf)>> {
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -123,58 +216,26 @@ impl Checkpoints {
         let mut found = Vec::new();
         for entry in entries {
             let entry = entry.map_err(io("cannot read", &self.path))?;
-            let name = entry.file_name();
-            let step =
-                name.to_str().and_then(|n| n.strip_prefix("step-")).and_then(|n| n.parse().ok());
-            if let Some(step) = step {
-                found.push((step, entry.path()));
+            if let Ok(name) = entry.file_name().into_string() {
+                found.push((name, entry.path()));
             }
         }
-        found.sort();
-        found.reverse();
         Ok(found)
     }
 
-    /// Writes a checkpoint and removes all but the newest `keep`.
+    /// Loads the checkpoint with the best test objective of the run so far.
     ///
     /// # Errors
-    /// [`Error::Io`], for instance on a full disk; the older checkpoints are then untouched.
-    pub(crate) fn save(&self, snapshot: &Snapshot, keep: usize) -> Result<PathBuf> {
-        fs::create_dir_all(&self.path).map_err(io("cannot create", &self.path))?;
-        self.remove_leftovers()?;
-        let name = format!("step-{:09}", snapshot.position.step);
-        let (place, incoming) =
-            (self.path.join(&name), self.path.join(format!(".incoming-{name}")));
-        let written = write_folder(&incoming, snapshot).and_then(|()| {
-            // A run resumed from before this step writes it anew.
-            if place.exists() {
-                let outgoing = self.path.join(format!(".outgoing-{name}"));
-                fs::rename(&place, &outgoing).map_err(io("cannot rename", &place))?;
-            }
-            fs::rename(&incoming, &place).map_err(io("cannot rename to", &place))
-        });
-        if let Err(error) = written {
-            // Room for the next attempt; the error to report is the first one.
-            let _ = fs::remove_dir_all(&incoming);
-            return Err(error);
+    /// [`Error::NoCheckpoint`] when none was kept; [`Error::DamagedCheckpoint`],
+    /// [`Error::NewerCheckpoint`], a model of another shape.
+    pub fn load_best(&self, config: &ModelConfig, device: &Device) -> Result<LoadedCheckpoint> {
+        let path = self.path.join(BEST);
+        let replaced = self.path.join(format!("{OUTGOING}{BEST}"));
+        match (path.is_dir(), replaced.is_dir()) {
+            (true, _) => load(&path, config, device),
+            (false, true) => load(&replaced, config, device),
+            (false, false) => Err(Error::NoCheckpoint { path }),
         }
-        sync_dir(&self.path)?;
-        self.remove_leftovers()?;
-        for (_, old) in self.list()?.into_iter().skip(keep.max(1)) {
-            fs::remove_dir_all(&old).map_err(io("cannot remove", &old))?;
-        }
-        Ok(place)
-    }
-
-    fn remove_leftovers(&self) -> Result<()> {
-        for entry in fs::read_dir(&self.path).map_err(io("cannot read", &self.path))? {
-            let path = entry.map_err(io("cannot read", &self.path))?.path();
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            if name.starts_with(".incoming-") || name.starts_with(".outgoing-") {
-                fs::remove_dir_all(&path).map_err(io("cannot remove", &path))?;
-            }
-        }
-        Ok(())
     }
 
     /// Loads the newest checkpoint that is whole. `on_damage` is told of each newer one that is
@@ -224,7 +285,7 @@ fn write_folder(folder: &Path, snapshot: &Snapshot) -> Result<()> {
         write_synced(&folder.join(file), &bytes)?;
         sha256.insert(file.to_owned(), hex_sha256(&bytes));
     }
-    let mut state = State {
+    let state = State {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         position: snapshot.position.clone(),
@@ -237,12 +298,9 @@ fn write_folder(folder: &Path, snapshot: &Snapshot) -> Result<()> {
         checksum: String::new(),
     };
     let path = folder.join(STATE);
-    let to_json = |state: &State| {
-        serde_json::to_string_pretty(state)
-            .map_err(|error| io("cannot write", &path)(std::io::Error::other(error)))
-    };
-    state.checksum = hex_sha256(to_json(&state)?.as_bytes());
-    write_synced(&path, to_json(&state)?.as_bytes())?;
+    let text = serde_json::to_string_pretty(&state)
+        .map_err(|error| io("cannot write", &path)(std::io::Error::other(error)))?;
+    write_synced(&path, signed(&text).as_bytes())?;
     sync_dir(folder)
 }
 
@@ -267,11 +325,24 @@ fn to_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<Vec<u8>> 
 
 /// Loads and checks one checkpoint.
 fn load(folder: &Path, config: &ModelConfig, device: &Device) -> Result<LoadedCheckpoint> {
-    let state = load_state(&folder.join(STATE))?;
-    let read = |file: &str| -> Result<HashMap<String, Tensor>> {
+    parse(folder, config, device, |file| {
         let path = folder.join(file);
-        let bytes = fs::read(&path).map_err(io("cannot read", &path))?;
-        let damaged = |message: String| Error::DamagedCheckpoint { path: path.clone(), message };
+        fs::read(&path).map_err(io("cannot read", &path))
+    })
+}
+
+/// Loads and checks a checkpoint whose files `read` gives.
+pub(crate) fn parse(
+    folder: &Path,
+    config: &ModelConfig,
+    device: &Device,
+    read: impl Fn(&str) -> Result<Vec<u8>>,
+) -> Result<LoadedCheckpoint> {
+    let state = parse_state(&read(STATE)?, &folder.join(STATE))?;
+    let read = |file: &str| -> Result<HashMap<String, Tensor>> {
+        let bytes = read(file)?;
+        let damaged =
+            |message: String| Error::DamagedCheckpoint { path: folder.join(file), message };
         if state.sha256.get(file) != Some(&hex_sha256(&bytes)) {
             return Err(damaged("its SHA-256 is not the one in state.json".to_owned()));
         }
@@ -295,6 +366,10 @@ fn load(folder: &Path, config: &ModelConfig, device: &Device) -> Result<LoadedCh
             exp_avg_sq: Var::from_tensor(&take("exp_avg_sq")?)?,
         });
     }
+    if let Some(name) = tensors.keys().min() {
+        let message = format!("it holds {name}, which belongs to no parameter");
+        return Err(Error::DamagedCheckpoint { path: folder.join(OPTIMIZER), message });
+    }
     Ok(LoadedCheckpoint {
         path: folder.to_owned(),
         position: state.position,
@@ -308,30 +383,39 @@ fn load(folder: &Path, config: &ModelConfig, device: &Device) -> Result<LoadedCh
     })
 }
 
-fn load_state(path: &Path) -> Result<State> {
+fn parse_state(bytes: &[u8], path: &Path) -> Result<State> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
         version: String,
     }
-    let text = fs::read_to_string(path).map_err(io("cannot read", path))?;
     let damaged = |message: String| Error::DamagedCheckpoint { path: path.to_owned(), message };
     let parse_error = |e: serde_json::Error| damaged(format!("it is not what was written: {e}"));
-    let Format { format, version } = serde_json::from_str(&text).map_err(parse_error)?;
+    let text = std::str::from_utf8(bytes).map_err(|e| damaged(e.to_string()))?;
+    // First of all: a flipped bit must not pass for a newer format.
+    if !is_signed(text) {
+        return Err(damaged("its checksum does not fit its contents".to_owned()));
+    }
+    let Format { format, version } = serde_json::from_str(text).map_err(parse_error)?;
     if format > FORMAT {
         let path = path.parent().unwrap_or(path).to_owned();
         return Err(Error::NewerCheckpoint { path, found: format, version, known: FORMAT });
     }
-    let mut state: State = serde_json::from_str(&text).map_err(parse_error)?;
-    // What was parsed, written again, must be the file byte for byte: that finds also a change
-    // that parses to the same values.
-    let again = serde_json::to_string_pretty(&state).map_err(parse_error)?;
-    let checksum = std::mem::take(&mut state.checksum);
-    let unsigned = serde_json::to_string_pretty(&state).map_err(parse_error)?;
-    if again != text || hex_sha256(unsigned.as_bytes()) != checksum {
-        return Err(damaged("its checksum does not fit its contents".to_owned()));
-    }
-    Ok(state)
+    serde_json::from_str(text).map_err(parse_error)
+}
+
+/// The end of a `state.json` without a checksum.
+const UNSIGNED_END: &str = "\"checksum\": \"\"\n}";
+
+/// Fills in the checksum of a `state.json` that ends with an empty one.
+pub(crate) fn signed(text: &str) -> String {
+    let start = text.strip_suffix(UNSIGNED_END).unwrap_or(text);
+    format!("{start}\"checksum\": \"{}\"\n}}", hex_sha256(text.as_bytes()))
+}
+
+fn is_signed(text: &str) -> bool {
+    text.rsplit_once("\"checksum\": \"")
+        .is_some_and(|(start, _)| signed(&format!("{start}{UNSIGNED_END}")) == text)
 }
 
 fn from_safetensors(

@@ -78,6 +78,7 @@ impl Default for DataSettings {
 /// | `unrelaxed` | true | track the unrelaxed objective beside the relaxed one | |
 /// | `checkpoint_every` | 0 | steps between checkpoints besides the one after each epoch; 0 for none | |
 /// | `keep_checkpoints` | 3 | how many of the newest stay | ≥ 1 |
+/// | `keep_best` | true | keep the one with the best test objective besides | |
 /// | `clip_gradient_norm` | none | largest norm of the whole gradient | finite, > 0 |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -102,6 +103,8 @@ pub struct TrainingSettings {
     pub checkpoint_every: u64,
     /// How many of the newest checkpoints stay.
     pub keep_checkpoints: usize,
+    /// Whether the checkpoint with the best test objective stays besides, as `checkpoints/best`.
+    pub keep_best: bool,
     /// Largest Euclidean norm of the whole gradient; a longer one is scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_gradient_norm: Option<f64>,
@@ -120,6 +123,7 @@ impl Default for TrainingSettings {
             unrelaxed: true,
             checkpoint_every: 0,
             keep_checkpoints: 3,
+            keep_best: true,
             clip_gradient_norm: None,
         }
     }
@@ -157,11 +161,12 @@ impl Default for TrainConfig {
 
 /// Fields that may change when a run is resumed: how long it goes on, what is measured besides,
 /// and where the data lie (their checksums still have to fit).
-const MAY_CHANGE: [&str; 5] = [
+const MAY_CHANGE: [&str; 6] = [
     "training.epochs",
     "training.eval_every",
     "training.checkpoint_every",
     "training.keep_checkpoints",
+    "training.keep_best",
     "data.data_dir",
 ];
 

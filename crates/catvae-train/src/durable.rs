@@ -1,11 +1,11 @@
 //! Files that are complete or absent, also after a crash or a power loss.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use crate::Result;
 use crate::error::io;
+use crate::{Error, Result};
 
 /// Writes a new file and waits until its bytes are on the disk.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -13,8 +13,29 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io("cannot write", path))
 }
 
+/// Makes a folder and those above it that are missing, and waits until their entries are on the disk.
+pub(crate) fn create_dir_synced(path: &Path) -> Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(Path::new(""));
+    // Of several missing folders, the error names the one that was asked for.
+    create_dir_synced(parent).map_err(|error| match error {
+        Error::Io { action, source, .. } => Error::Io { action, path: path.to_owned(), source },
+        error => error,
+    })?;
+    match fs::create_dir(path) {
+        // Another process was faster; it may not have synced yet.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => (),
+        made => made.map_err(io("cannot create", path))?,
+    }
+    sync_dir(parent)
+}
+
 /// Waits until the entries of a folder are on the disk: a rename is durable only after this.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    // The parent of `name` is the empty path.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     // Other systems have no way to sync a folder, and no need of it.
     #[cfg(unix)]
     File::open(path).and_then(|dir| dir.sync_all()).map_err(io("cannot sync", path))?;

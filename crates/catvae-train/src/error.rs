@@ -95,6 +95,15 @@ pub enum Error {
         /// The run folder.
         path: PathBuf,
     },
+    /// The run folder is no longer the one that was locked.
+    #[error(
+        "the run folder {} was removed or replaced while the run was going on: nothing more can be saved",
+        path.display()
+    )]
+    RunVanished {
+        /// The run folder.
+        path: PathBuf,
+    },
     /// There is nothing to resume from or to load.
     #[error("{} holds no checkpoint yet", path.display())]
     NoCheckpoint {

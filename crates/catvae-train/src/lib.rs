@@ -20,6 +20,8 @@ mod run_dir;
 mod step_times;
 pub mod stream;
 mod trainer;
+#[doc(hidden)]
+pub mod untrusted;
 
 pub use checkpoint::{Checkpoints, LoadedCheckpoint, Position};
 pub use config::{DataSettings, Provenance, TrainConfig, TrainingSettings};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::durable::write_atomically;
+use crate::durable::{sync_dir, write_atomically};
 use crate::error::io;
 use crate::{Error, Result};
 
@@ -69,6 +69,7 @@ impl Metrics {
     pub fn append(&self, metrics: &EpochMetrics) -> Result<()> {
         let path = &self.path;
         let line = line_of(path, metrics)?;
+        let is_new = !path.exists();
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
@@ -82,7 +83,10 @@ impl Metrics {
             let _ = file.set_len(length);
             return Err(io("cannot write", path)(error));
         }
-        Ok(())
+        match path.parent() {
+            Some(parent) if is_new => sync_dir(parent),
+            _ => Ok(()),
+        }
     }
 
     /// All epochs in order. A torn last line, left by a crash, is passed over.
@@ -114,6 +118,17 @@ impl Metrics {
             epochs.push(metrics);
         }
         Ok(epochs)
+    }
+
+    /// Whether no epoch before this one has a test objective as low as its.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn is_best(&self, metrics: &EpochMetrics) -> Result<bool> {
+        let Some(here) = metrics.test_neg_elbo else { return Ok(false) };
+        let epochs = self.read()?;
+        let before = epochs.iter().filter(|m| m.epoch < metrics.epoch);
+        Ok(before.filter_map(|m| m.test_neg_elbo).all(|earlier| here < earlier))
     }
 
     /// Keeps the epochs that were complete at `step`: a run resumed there writes the later ones

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use crate::durable::write_atomically;
+use crate::durable::{create_dir_synced, write_atomically};
 use crate::error::io;
 use crate::{Checkpoints, Error, Metrics, Result, TrainConfig};
 
@@ -18,7 +18,7 @@ pub struct RunDir {
 #[derive(Debug)]
 pub struct LockedRun {
     run: RunDir,
-    _lock: File,
+    lock: File,
 }
 
 impl Deref for LockedRun {
@@ -40,6 +40,18 @@ impl LockedRun {
             config.to_toml()?
         );
         write_atomically(&self.config_path(), text.as_bytes())
+    }
+
+    /// Makes sure that the folder is still the one that was locked. Without this, a run whose
+    /// folder was removed would go on into a new folder that lacks its configuration and its past.
+    ///
+    /// # Errors
+    /// [`Error::RunVanished`].
+    pub fn check_is_there(&self) -> Result<()> {
+        match is_same_file(&self.lock, &self.lock_path()) {
+            true => Ok(()),
+            false => Err(Error::RunVanished { path: self.path.clone() }),
+        }
     }
 }
 
@@ -79,14 +91,18 @@ impl RunDir {
     /// # Errors
     /// [`Error::Locked`]; [`Error::Io`] when the folder cannot be made or written to.
     pub fn lock(&self) -> Result<LockedRun> {
-        fs::create_dir_all(&self.path).map_err(io("cannot create", &self.path))?;
-        let path = self.path.join(".lock");
+        create_dir_synced(&self.path)?;
+        let path = self.lock_path();
         let file = File::create(&path).map_err(io("cannot write", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(LockedRun { run: self.clone(), _lock: file }),
+            Ok(()) => Ok(LockedRun { run: self.clone(), lock: file }),
             Err(TryLockError::WouldBlock) => Err(Error::Locked { path: self.path.clone() }),
             Err(TryLockError::Error(error)) => Err(io("cannot lock", &path)(error)),
         }
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.path.join(".lock")
     }
 
     /// Reads the configuration of the run.
@@ -99,6 +115,22 @@ impl RunDir {
         }
         TrainConfig::read(&self.config_path())
     }
+}
+
+/// Whether the open file still lies at `path`.
+#[cfg(unix)]
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(found)) => (open.dev(), open.ino()) == (found.dev(), found.ino()),
+        _ => false,
+    }
+}
+
+/// Other systems keep an open file's folder from being removed.
+#[cfg(not(unix))]
+fn is_same_file(_file: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 #[cfg(test)]
@@ -114,6 +146,21 @@ mod tests {
         assert!(error.contains("another process is training"), "{error}");
         drop(first);
         run.lock().unwrap();
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_removed_or_replaced_folder_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::new(dir.path().join("run"));
+        let locked = run.lock().unwrap();
+        locked.check_is_there().unwrap();
+        fs::remove_dir_all(run.path()).unwrap();
+        let error = locked.check_is_there().unwrap_err().to_string();
+        assert!(error.contains("was removed or replaced"), "{error}");
+        let other = run.lock().unwrap();
+        assert!(locked.check_is_there().is_err());
+        other.check_is_there().unwrap();
     }
 
     #[test]

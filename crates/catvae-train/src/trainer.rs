@@ -225,7 +225,12 @@ impl Trainer {
                 return Ok(Outcome::Stopped { checkpoint: self.save(run, on_event)? });
             }
             let metrics = self.finish_epoch(dataset)?;
+            run.check_is_there()?;
             run.metrics().append(&metrics)?;
+            // Before the checkpoint of the epoch: where that one is on the disk, so is this one.
+            if self.config.training.keep_best && run.metrics().is_best(&metrics)? {
+                run.checkpoints().save_best(&self.snapshot())?;
+            }
             let checkpoint = self.save(run, on_event)?;
             let flow = on_event(Event::Epoch { metrics: &metrics, model: &self.model });
             let asked_to_stop = progress == EpochProgress::CompleteThenStop || flow.is_break();
@@ -449,20 +454,25 @@ impl Trainer {
         Ok(metrics)
     }
 
-    fn save(
-        &mut self,
-        run: &LockedRun,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<PathBuf> {
-        let snapshot = Snapshot {
+    fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
             position: &self.position,
             model: &self.model,
             optimizer: &self.optimizer,
             estimator_state: self.estimator_state,
             noise: self.noise.state(),
             unrelaxed_noise: self.unrelaxed_noise.state(),
-        };
-        let path = run.checkpoints().save(&snapshot, self.config.training.keep_checkpoints)?;
+        }
+    }
+
+    fn save(
+        &mut self,
+        run: &LockedRun,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<PathBuf> {
+        run.check_is_there()?;
+        let keep = self.config.training.keep_checkpoints;
+        let path = run.checkpoints().save(&self.snapshot(), keep)?;
         self.last_checkpoint = Some(path.clone());
         // A wish to stop is heard at the next step.
         let _ = on_event(Event::Checkpoint(&path));

@@ -4,24 +4,25 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use candle_core::{DType, Tensor};
+use catvae_data::codes::read_codes;
 use gumbel_core::one_hot;
 
 use crate::args::DecodeArgs;
 use crate::grid::Grid;
+use crate::pictures;
 use crate::progress::print_line;
 use crate::run::OpenRun;
-use crate::{npz, pictures};
 
 /// Columns of the grid where there are enough codes to fill them.
 const COLUMNS: usize = 16;
 
 pub(crate) fn decode(args: &DecodeArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let run = OpenRun::open(&args.run, &device)?;
+    let run = OpenRun::open(&args.run, args.checkpoint, &device)?;
     let (n_latents, n_categories) = (run.config.model.n_latents, run.config.model.n_categories);
     let file = args.codes.display();
 
-    let codes = npz::read_codes(&args.codes, n_latents, args.limit.get())?;
+    let codes = read_codes(&args.codes, n_latents, args.limit.get())?;
     if codes.is_empty() {
         bail!("{file}: the array `codes` holds no code");
     }

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use candle_core::{D, DType, Tensor};
+use catvae_data::codes::{Array, npz_bytes};
 use gumbel_core::{Generator, gumbel_max};
 
 use crate::args::{EncodeArgs, Part};
-use crate::npz::{self, Array};
+use crate::grid::write_file;
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
@@ -16,7 +17,7 @@ const BATCH: usize = 1000;
 
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
-    let mut run = OpenRun::open(&args.run.run, &device)?;
+    let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let dataset = run.dataset(&args.run)?;
     let images = match args.part {
         Part::Train => dataset.train,
@@ -40,13 +41,11 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let shape = vec![images.len(), run.config.model.n_latents];
     let codes = codes.into_iter().map(i64::from).collect();
     let labels = images.labels().iter().map(|&label| i64::from(label)).collect();
-    npz::write(
-        &args.out,
-        &[
-            Array { name: "codes", shape: shape.clone(), values: codes },
-            Array { name: "labels", shape: vec![images.len()], values: labels },
-        ],
-    )?;
+    let arrays = [
+        Array { name: "codes", shape: shape.clone(), values: codes },
+        Array { name: "labels", shape: vec![images.len()], values: labels },
+    ];
+    write_file(&args.out, &npz_bytes(&arrays)?)?;
     print_line(&format!(
         "{}: codes ({}, {}) and labels ({}) as int64",
         args.out.display(),

@@ -15,7 +15,7 @@ use crate::run::OpenRun;
 
 pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
-    let mut run = OpenRun::open(&args.run.run, &device)?;
+    let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let images = run.dataset(&args.run)?.test.take(args.images.get());
     let lab = EstimatorLab::new(&run.model, &images, run.config.data.binarization, &device)?;
     let chosen = choose(args, &lab)?;

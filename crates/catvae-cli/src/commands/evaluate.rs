@@ -13,7 +13,7 @@ use crate::run::OpenRun;
 
 pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
-    let mut run = OpenRun::open(&args.run.run, &device)?;
+    let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let test = run.dataset(&args.run)?.test;
     let binarization = run.config.data.binarization;
     // The draws that training evaluates with: the last epoch's numbers come out again.

@@ -13,7 +13,7 @@ use crate::run::OpenRun;
 
 pub(crate) fn reconstruct(args: &ReconstructArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
-    let mut run = OpenRun::open(&args.run.run, &device)?;
+    let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let test = run.dataset(&args.run)?.test;
     let mut generator = Generator::new(run.config.training.seed).stream(stream::PICTURES);
     pictures::reconstructions(&run.model, &test, &device, &mut generator, &args.out)?;

@@ -13,7 +13,7 @@ use crate::run::OpenRun;
 
 pub(crate) fn sample(args: &SampleArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let run = OpenRun::open(&args.run, &device)?;
+    let run = OpenRun::open(&args.run, args.checkpoint, &device)?;
     let mut generator = Generator::new(args.seed).stream(stream::PICTURES);
     let size = (args.rows.get(), args.cols.get());
     pictures::samples(&run.model, size, run.image_shape()?, &device, &mut generator, &args.out)?;

@@ -1,0 +1,11 @@
+//! What a run promises when things go wrong, held against real processes and real faults. The same
+//! against the library: the tests of `catvae-train`. The table: `docs/reliability.md`.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "the helpers of tests stop at what fails")]
+
+mod faults;
+mod kills;
+mod place;
+mod signals;
+mod threads;
+mod trace;

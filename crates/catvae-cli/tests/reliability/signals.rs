@@ -1,0 +1,41 @@
+//! Ctrl-C and SIGTERM. How fast the first one is obeyed is measured and printed, not asserted.
+
+use std::time::Instant;
+
+use crate::place::{Place, TINY, assert_metrics_are_whole, load_whole, send, stderr, wait_until};
+
+#[test]
+fn the_first_signal_saves_the_very_step_and_the_run_goes_on_from_it() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let place = Place::new();
+        let run = place.run();
+        let mut child = place.catvae(&format!("{TINY} --epochs 1000000")).spawn().unwrap();
+        wait_until(&mut child, || run.metrics().read().is_ok_and(|epochs| !epochs.is_empty()));
+        let start = Instant::now();
+        send(signal, &child);
+        let output = child.wait_with_output().unwrap();
+        eprintln!("SIG{signal}: saved and ended after {:.3} s", start.elapsed().as_secs_f64());
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let step = load_whole(&run).position.step;
+        let said = format!("saved run/checkpoints/step-{step:09}");
+        assert!(stderr(&output).contains(&said), "{said}: {}", stderr(&output));
+        assert_metrics_are_whole(run.path());
+        let epochs = load_whole(&run).position.epochs_done + 1;
+        place.ok(&format!("{TINY} --resume --epochs {epochs}"));
+    }
+}
+
+#[test]
+fn the_second_signal_ends_the_run_at_once() {
+    let place = Place::new();
+    let mut child = place.catvae(&format!("{TINY} --epochs 1000000")).spawn().unwrap();
+    wait_until(&mut child, || place.run().holds_run());
+    // Both arrive before the program can do anything, in an order that is the kernel's. One of them
+    // alone would save a checkpoint.
+    for signal in ["STOP", "INT", "TERM", "CONT"] {
+        send(signal, &child);
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(matches!(output.status.code(), Some(130 | 143)), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("saved"), "{}", stderr(&output));
+}

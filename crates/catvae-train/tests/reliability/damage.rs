@@ -1,0 +1,97 @@
+//! A damaged checkpoint is found, whatever the damage, and the one before it is used.
+
+use std::fs;
+use std::path::Path;
+
+use catvae_train::RunDir;
+
+use crate::tiny;
+
+const FILES: [&str; 3] = ["model.safetensors", "optimizer.safetensors", "state.json"];
+
+/// Puts bytes in a file's place and makes sure that the checkpoint before is taken, with one
+/// warning that names this one.
+fn assert_found(run: &RunDir, newest: &Path, what: &str) {
+    let mut warnings = Vec::new();
+    let loaded = tiny::load(&tiny::config(), run, |e| warnings.push(e.to_string()));
+    let loaded = loaded.unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(loaded.position.step, 2 * tiny::STEPS_PER_EPOCH, "{what} was not noticed");
+    assert_eq!(warnings.len(), 1, "{what}: {warnings:?}");
+    assert!(warnings[0].contains(&newest.display().to_string()), "{what}: {warnings:?}");
+}
+
+fn whole_run(dir: &Path) -> (RunDir, std::path::PathBuf) {
+    let run = RunDir::new(dir);
+    tiny::run_until(&tiny::config(), &run, u64::MAX);
+    let newest = run.checkpoints().list().unwrap()[0].1.clone();
+    (run, newest)
+}
+
+#[test]
+fn every_truncation_and_every_flipped_bit_of_every_file_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, newest) = whole_run(dir.path());
+    let mut n_damages = 0;
+    for file in FILES {
+        let path = newest.join(file);
+        let good = fs::read(&path).unwrap();
+        for len in 0..good.len() {
+            fs::write(&path, &good[..len]).unwrap();
+            assert_found(&run, &newest, &format!("{file} cut to {len} of {} bytes", good.len()));
+            n_damages += 1;
+        }
+        for at in 0..good.len() {
+            // All bits of the text, whose every character has a meaning, and one of each number.
+            let bits = if file == "state.json" { 0..8 } else { at as u32 % 8..at as u32 % 8 + 1 };
+            for bit in bits {
+                let mut flipped = good.clone();
+                flipped[at] ^= 1 << bit;
+                fs::write(&path, &flipped).unwrap();
+                assert_found(&run, &newest, &format!("{file} with bit {bit} of byte {at} flipped"));
+                n_damages += 1;
+            }
+        }
+        let mut longer = good.clone();
+        longer.push(0);
+        fs::write(&path, longer).unwrap();
+        assert_found(&run, &newest, &format!("{file} with a byte more"));
+        fs::remove_file(&path).unwrap();
+        assert_found(&run, &newest, &format!("{file} removed"));
+        fs::create_dir(&path).unwrap();
+        assert_found(&run, &newest, &format!("{file} replaced by a folder"));
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, &good).unwrap();
+        n_damages += 3;
+    }
+    eprintln!("{n_damages} damages, all found");
+    assert!(n_damages > 10_000, "{n_damages}");
+    let whole = tiny::load(&tiny::config(), &run, |e| panic!("{e}")).unwrap();
+    assert_eq!(whole.position.step, 3 * tiny::STEPS_PER_EPOCH);
+}
+
+#[test]
+fn files_of_another_checkpoint_are_no_substitute() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, newest) = whole_run(dir.path());
+    let before = run.checkpoints().list().unwrap()[1].1.clone();
+    for file in FILES {
+        let good = fs::read(newest.join(file)).unwrap();
+        fs::copy(before.join(file), newest.join(file)).unwrap();
+        assert_found(&run, &newest, &format!("{file} of the checkpoint before"));
+        fs::write(newest.join(file), good).unwrap();
+    }
+}
+
+#[test]
+fn when_all_are_damaged_each_is_named_and_nothing_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, _) = whole_run(dir.path());
+    for (_, path) in run.checkpoints().list().unwrap() {
+        tiny::damage(&path);
+    }
+    let error = tiny::load(&tiny::config(), &run, |_| ()).unwrap_err().to_string();
+    for step in ["step-000000009", "step-000000006", "step-000000003"] {
+        assert!(error.contains(step), "{error}");
+    }
+    assert_eq!(tiny::steps(&run), [9, 6, 3]);
+}
