@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the criterion benches; with `--peers` the training step and the sampler beside PyTorch's.
+//! `cargo xtask bench`: the criterion benches and where the step's time goes; with `--peers` the training step and the sampler beside PyTorch's.
 //!
 //! Peers are measured in rounds: within each, every side does the same work right after the other, in an order that
 //! is turned around from round to round, so that a slow minute of the machine falls on both. While one side
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::download::Name;
 use crate::golden::Python;
@@ -34,16 +34,16 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 7, requires = "peers", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Seconds per measurement
-    #[arg(long, default_value_t = 1.0, requires = "peers", value_parser = positive_seconds)]
+    #[arg(long, default_value_t = 1.0, value_parser = positive_seconds)]
     seconds: f64,
     /// Threads on each side [default: all cores]
-    #[arg(long, requires = "peers", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
     /// Measure only work whose name contains this; may be repeated
     #[arg(long, value_name = "TEXT", requires = "peers")]
     only: Vec<String>,
     /// The folder that holds one folder per data set [default: $CATVAE_DATA_DIR, or data]
-    #[arg(long, value_name = "DIR", requires = "peers")]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Flags for criterion, such as `-- --save-baseline before`
     #[arg(last = true, value_name = "FLAGS", conflicts_with = "peers")]
@@ -53,8 +53,43 @@ pub(crate) struct Args {
 /// Our step at work is `step`; see [`side`] for the program behind it.
 const OUR_STEP: &str = "step";
 
+/// The step with the time of its operations.
+const BREAKDOWN: &str = "step_breakdown";
+
+const STEP_BENCH: &[&str] = &["--package", "catvae-train", "--example", "step_bench"];
+
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if args.peers { compare(args) } else { process::run(&mut criterion(&args.flags)) }
+    if args.peers {
+        return compare(args);
+    }
+    process::run(&mut criterion(&args.flags))?;
+    break_down(args)
+}
+
+/// Prints the step's rate and the time of each of its operations.
+fn break_down(args: &Args) -> Result<()> {
+    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref())?)?;
+    let ours = built_executable(STEP_BENCH)?;
+    let threads = thread_count(args)?;
+    let mut side = Side::start(Command::new(&ours), threads, images.path())?;
+    let measured = side.measure(BREAKDOWN, args.seconds)?.map_err(anyhow::Error::msg)?;
+    let breakdown = measured.breakdown.context("step_bench gave no breakdown")?;
+    println!(
+        "\n{} {}, {threads} threads, {}\n{}\n",
+        side.hello.side,
+        side.hello.version,
+        images.description(),
+        machine()
+    );
+    print!("{}", table::breakdown(&breakdown));
+    Ok(())
+}
+
+fn thread_count(args: &Args) -> Result<u32> {
+    match args.threads {
+        Some(threads) => Ok(threads),
+        None => Ok(u32::try_from(std::thread::available_parallelism()?.get())?),
+    }
 }
 
 fn criterion(flags: &[String]) -> Command {
@@ -81,11 +116,8 @@ fn compare(args: &Args) -> Result<()> {
     // First what is quick to fail.
     args.python.script("bench_pytorch.py", &["torch", "numpy"])?;
     let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref())?)?;
-    let ours = built_executable(&["--package", "catvae-train", "--example", "step_bench"])?;
-    let threads = match args.threads {
-        Some(threads) => threads,
-        None => u32::try_from(std::thread::available_parallelism()?.get())?,
-    };
+    let ours = built_executable(STEP_BENCH)?;
+    let threads = thread_count(args)?;
     let start_ours = || Side::start(Command::new(&ours), threads, images.path());
     let start_theirs = || {
         Side::start(

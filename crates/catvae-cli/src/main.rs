@@ -20,6 +20,11 @@ use clap::Parser;
 
 use crate::args::{Cli, Command};
 
+/// Keeps large blocks for the next tensor of their size; the system's allocator gives them back and
+/// has every page faulted in anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {

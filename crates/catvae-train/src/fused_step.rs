@@ -16,6 +16,7 @@ use gumbel_kernels::{
 };
 
 use crate::optimizer::{Moments, f32_values, with_slices};
+use crate::step_times::{StepTimes, timed};
 use crate::{Optimizer, Result};
 
 /// What a step works with; everything but the buffers is handed in.
@@ -35,6 +36,7 @@ pub(crate) struct FusedStep {
     /// Gradients of a layer, where clipping needs to see them.
     d_weight: Vec<f32>,
     d_bias: Vec<f32>,
+    times: StepTimes,
 }
 
 /// What a step is asked to do.
@@ -56,6 +58,11 @@ pub(crate) struct Loss {
 }
 
 impl FusedStep {
+    /// Where the time of the steps so far went.
+    pub(crate) fn times(&self) -> StepTimes {
+        self.times
+    }
+
     /// Both terms of the relaxed objective. Keeps what [`Self::backward`] needs.
     pub(crate) fn forward(
         &mut self,
@@ -65,29 +72,42 @@ impl FusedStep {
     ) -> Result<Loss> {
         let &Request { images, batch, .. } = request;
         let config = model.config();
-        self.encoder.forward(model.encoder().layers(), batch, images)?;
+        let times = &mut self.times;
+        times.steps += 1;
+        timed(&mut times.forward_products, || {
+            self.encoder.forward(model.encoder().layers(), batch, images)
+        })?;
         let logits = self.encoder.output();
         resize(&mut self.noise, logits.len());
-        fill_gumbel_noise(&mut self.noise, noise);
+        timed(&mut times.noise, || fill_gumbel_noise(&mut self.noise, noise));
         resize(&mut self.relaxed, logits.len());
         let (k, tau, noise) =
             (config.n_categories, request.temperature as f32, Noise::Given(&self.noise));
         let z = if request.hard {
             resize(&mut self.hard, logits.len());
-            hard_sample(k, tau, logits, noise, &mut self.relaxed, &mut self.hard)?;
+            timed(&mut times.sampling, || {
+                hard_sample(k, tau, logits, noise, &mut self.relaxed, &mut self.hard)
+            })?;
             &self.hard
         } else {
-            relaxed_sample(k, tau, logits, noise, &mut self.relaxed)?;
+            timed(&mut times.sampling, || {
+                relaxed_sample(k, tau, logits, noise, &mut self.relaxed)
+            })?;
             &self.relaxed
         };
 
         resize(&mut self.d_kl, logits.len());
         resize(&mut self.kl_of_latents, batch * config.n_latents);
         let scale = 1.0 / batch as f32;
-        kl_to_uniform(k, scale, logits, &mut self.kl_of_latents, &mut self.d_kl)?;
+        timed(&mut times.losses, || {
+            kl_to_uniform(k, scale, logits, &mut self.kl_of_latents, &mut self.d_kl)
+        })?;
 
-        self.decoder.forward(model.decoder().layers(), batch, z)?;
-        let bce = self.decoder.nll(images, batch, &mut self.nll_of_images)?;
+        timed(&mut times.forward_products, || {
+            self.decoder.forward(model.decoder().layers(), batch, z)
+        })?;
+        let bce =
+            timed(&mut times.losses, || self.decoder.nll(images, batch, &mut self.nll_of_images))?;
         Ok(Loss { bce, kl: mean(&self.kl_of_latents, batch) })
     }
 
@@ -128,18 +148,23 @@ impl FusedStep {
     ) -> Result<Option<String>> {
         let &Request { images, batch, .. } = request;
         let (encoder, decoder) = (model.encoder().layers(), model.decoder().layers());
+        let times = &mut self.times;
         resize(&mut self.d_z, self.relaxed.len());
-        self.decoder.backward(decoder, batch, Some(&mut self.d_z))?;
+        timed(&mut times.backward_products, || {
+            self.decoder.backward(decoder, batch, Some(&mut self.d_z))
+        })?;
 
         let (k, tau) = (model.config().n_categories, request.temperature as f32);
         let d_logits = self.encoder.d_output();
         resize(d_logits, self.relaxed.len());
-        relaxed_sample_vjp(k, tau, &self.relaxed, &self.d_z, d_logits)?;
+        timed(&mut times.sampling, || {
+            relaxed_sample_vjp(k, tau, &self.relaxed, &self.d_z, d_logits)
+        })?;
         for (d, d_kl) in d_logits.iter_mut().zip(&self.d_kl) {
             *d += d_kl;
         }
         self.encoder.mask_output(encoder);
-        self.encoder.backward(encoder, batch, None)?;
+        timed(&mut times.backward_products, || self.encoder.backward(encoder, batch, None))?;
 
         let z = if request.hard { &self.hard } else { &self.relaxed };
         for (prefix, tape, layers, x) in [
@@ -170,7 +195,7 @@ impl FusedStep {
 
     /// Updates every parameter in place.
     pub(crate) fn update(
-        &self,
+        &mut self,
         model: &CategoricalVae,
         optimizer: &mut Optimizer,
         request: &Request,
@@ -179,8 +204,10 @@ impl FusedStep {
         let (encoder, decoder) = (model.encoder().layers(), model.decoder().layers());
         let (of_encoder, of_decoder) = optimizer.moments().split_at(2 * encoder.len());
         let z = if request.hard { &self.hard } else { &self.relaxed };
-        self.encoder.update(encoder, request.batch, request.images, &step, of_encoder)?;
-        self.decoder.update(decoder, request.batch, z, &step, of_decoder)
+        timed(&mut self.times.update, || {
+            self.encoder.update(encoder, request.batch, request.images, &step, of_encoder)?;
+            self.decoder.update(decoder, request.batch, z, &step, of_decoder)
+        })
     }
 }
 

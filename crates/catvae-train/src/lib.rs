@@ -17,6 +17,7 @@ mod metrics;
 mod objective;
 mod optimizer;
 mod run_dir;
+mod step_times;
 pub mod stream;
 mod trainer;
 #[doc(hidden)]
@@ -31,4 +32,5 @@ pub use metrics::{EpochMetrics, Metrics};
 pub use objective::Objective;
 pub use optimizer::{BETA1, BETA2, EPSILON, Moments, Optimizer, OptimizerKind};
 pub use run_dir::{LockedRun, RunDir};
-pub use trainer::{Event, Outcome, StepReport, Trainer};
+pub use step_times::StepTimes;
+pub use trainer::{Event, Outcome, StepLoss, StepReport, Trainer};

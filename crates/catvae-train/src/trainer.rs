@@ -14,6 +14,7 @@ use gumbel_core::estimators::{Estimator, EstimatorState};
 use crate::checkpoint::Snapshot;
 use crate::evaluate::scalar;
 use crate::fused_step::{FusedStep, Loss, Request};
+use crate::step_times::StepTimes;
 use crate::stream;
 use crate::{
     EpochMetrics, Error, LoadedCheckpoint, LockedRun, Objective, Optimizer, Position, Result,
@@ -98,13 +99,17 @@ enum EpochProgress {
     Interrupted,
 }
 
-/// The value of a step's objectives, means over the batch, in nats.
-struct StepLoss {
-    bce: f64,
-    kl: f64,
-    bce_unrelaxed: Option<f64>,
+/// The value of a step's objectives before its update: means over the batch, in nats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepLoss {
+    /// Bernoulli cross-entropy, summed over pixels.
+    pub bce: f64,
+    /// KL to the uniform prior, summed over latents.
+    pub kl: f64,
+    /// Cross-entropy of the unrelaxed objective, where the run tracks it.
+    pub bce_unrelaxed: Option<f64>,
     /// Time of the unrelaxed pass, which does not count as training.
-    untimed: Duration,
+    pub untimed: Duration,
 }
 
 impl Trainer {
@@ -177,6 +182,30 @@ impl Trainer {
         &self.position
     }
 
+    /// Takes one step on a batch, at the temperature that the schedule has for it, and counts it:
+    /// what [`Trainer::run`] does with every batch of its epochs. For a loop of one's own.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`]; images of another width than the model's.
+    pub fn take_step(&mut self, batch: &Batch) -> Result<StepLoss> {
+        let loss = self.step(batch, self.config.temperature.at(self.position.step))?;
+        let n_images = batch.len as f64;
+        let position = &mut self.position;
+        position.step += 1;
+        position.batches_done += 1;
+        position.n_images += batch.len as u64;
+        position.sum_bce += n_images * loss.bce;
+        position.sum_kl += n_images * loss.kl;
+        position.sum_bce_unrelaxed += n_images * loss.bce_unrelaxed.unwrap_or(0.0);
+        Ok(loss)
+    }
+
+    /// Where the time of the steps so far went; `None` where the step is candle's operations, which
+    /// are not measured one by one.
+    pub fn step_times(&self) -> Option<StepTimes> {
+        self.fused.as_ref().map(FusedStep::times)
+    }
+
     /// Trains until all epochs are done or `on_event` breaks, and keeps metrics and checkpoints in
     /// the run folder.
     ///
@@ -234,18 +263,11 @@ impl Trainer {
             let Some(batch) = source.next() else {
                 return Ok(EpochProgress::Complete);
             };
-            let n_images = batch.len as u64;
             let temperature = self.config.temperature.at(self.position.step);
-            let loss = self.step(&batch, temperature)?;
+            let loss = self.take_step(&batch)?;
             source.recycle(batch);
 
             let position = &mut self.position;
-            position.step += 1;
-            position.batches_done += 1;
-            position.n_images += n_images;
-            position.sum_bce += n_images as f64 * loss.bce;
-            position.sum_kl += n_images as f64 * loss.kl;
-            position.sum_bce_unrelaxed += n_images as f64 * loss.bce_unrelaxed.unwrap_or(0.0);
             position.train_seconds += start.elapsed().saturating_sub(loss.untimed).as_secs_f64();
 
             let report = StepReport {
@@ -276,7 +298,9 @@ impl Trainer {
     fn step(&mut self, batch: &Batch, temperature: f64) -> Result<StepLoss> {
         match self.fused.take() {
             Some(mut fused) => {
-                let loss = self.fused_step(&mut fused, batch, temperature);
+                // Inside the pool, where the operations of a step find their threads awake: from
+                // outside, each would wake a worker and sleep until it is done.
+                let loss = rayon::scope(|_| self.fused_step(&mut fused, batch, temperature));
                 self.fused = Some(fused);
                 loss
             }

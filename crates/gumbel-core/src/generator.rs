@@ -84,9 +84,15 @@ impl Generator {
 
     /// Fills a slice with the next standard Gumbel values in single precision, one word each.
     pub(crate) fn fill_gumbels(&mut self, values: &mut [f32]) {
-        let words = self.word_stream();
-        GumbelStream::new(words, words.with_masked_key(TAIL_KEY)).fill(self.position(), values);
+        let (noise, position) = self.gumbel_stream();
+        noise.fill(position, values);
         self.skip(values.len());
+    }
+
+    /// Gumbel values in single precision to read from a position on; who reads them [skips](Self::skip) them.
+    pub(crate) fn gumbel_stream(&self) -> (GumbelStream, u64) {
+        let words = self.word_stream();
+        (GumbelStream::new(words, words.with_masked_key(TAIL_KEY)), self.position())
     }
 
     /// The same words, computed many at a time.
@@ -94,7 +100,8 @@ impl Generator {
         WordStream::from_key(self.words.get_seed(), self.words.get_stream())
     }
 
-    fn skip(&mut self, n: usize) {
+    /// Leaves out the next `n` words.
+    pub(crate) fn skip(&mut self, n: usize) {
         self.words.set_word_pos(self.words.get_word_pos() + n as u128);
     }
 

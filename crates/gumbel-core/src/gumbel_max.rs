@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use candle_core::shape::Dim;
 
 use crate::logits::Rows;
+use crate::single_pass::SinglePass;
 use crate::{Generator, Result, gumbel_noise, rowwise};
 
 /// Draws a class index for each row of logits: `argmax(logits + g)` with Gumbel noise `g`.
@@ -29,7 +30,11 @@ use crate::{Generator, Result, gumbel_noise, rowwise};
 /// # Ok::<(), gumbel_core::Error>(())
 /// ```
 pub fn gumbel_max<D: Dim>(logits: &Tensor, dim: D, g: &mut Generator) -> Result<Tensor> {
-    let rows = Rows::new(&logits.detach(), dim.to_index(logits.shape(), "gumbel_max")?)?;
+    let dim = dim.to_index(logits.shape(), "gumbel_max")?;
+    if let Some(logits) = SinglePass::new(logits, dim) {
+        return logits.argmax(g);
+    }
+    let rows = Rows::new(&logits.detach(), dim)?;
     let noise = gumbel_noise(logits.shape(), rows.rows.dtype(), logits.device(), g)?;
     draw(&rows, &noise)
 }
@@ -60,7 +65,11 @@ fn draw(rows: &Rows, noise: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Those of [`gumbel_max`].
 pub fn sample_one_hot<D: Dim>(logits: &Tensor, dim: D, g: &mut Generator) -> Result<Tensor> {
-    let rows = Rows::new(&logits.detach(), dim.to_index(logits.shape(), "sample_one_hot")?)?;
+    let dim = dim.to_index(logits.shape(), "sample_one_hot")?;
+    if let Some(logits) = SinglePass::new(logits, dim) {
+        return logits.one_hot(g);
+    }
+    let rows = Rows::new(&logits.detach(), dim)?;
     let noise = gumbel_noise(logits.shape(), rows.rows.dtype(), logits.device(), g)?;
     let noise = rows.like(&noise, "noise")?;
     let hot = rowwise::one_hot_argmax(&rowwise::perturb(&rows.rows, &noise)?)?;

@@ -5,6 +5,7 @@ use candle_core::shape::Dim;
 
 use crate::logits::Rows;
 use crate::rowwise::{one_hot_argmax, perturb, softmax};
+use crate::single_pass::SinglePass;
 use crate::{Error, Generator, Result, Temperature, gumbel_noise, straight_through};
 
 /// Draws relaxed one-hot vectors, `softmax((logits + g) / τ)` with Gumbel noise `g`
@@ -46,8 +47,13 @@ pub fn gumbel_softmax<D: Dim>(
     dim: D,
     g: &mut Generator,
 ) -> Result<Tensor> {
-    let rows = Rows::new(logits, dim.to_index(logits.shape(), "gumbel_softmax")?)?;
+    let dim = dim.to_index(logits.shape(), "gumbel_softmax")?;
     let tau = tau.into();
+    if let (Some(logits), Temperature::Fixed(tau_value)) = (SinglePass::new(logits, dim), &tau) {
+        tau.check()?;
+        return logits.relax(*tau_value, hard, g);
+    }
+    let rows = Rows::new(logits, dim)?;
     tau.check()?;
     let noise = gumbel_noise(logits.shape(), rows.rows.dtype(), logits.device(), g)?;
     relax(&rows, logits, &noise, &tau, hard)

@@ -126,6 +126,7 @@ mod noise;
 mod one_hot;
 mod rows;
 mod rowwise;
+mod single_pass;
 mod special;
 mod straight_through;
 mod temperature;

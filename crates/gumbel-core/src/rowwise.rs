@@ -131,6 +131,13 @@ mod vectorised {
         Ok(out)
     }
 
+    pub(super) fn softmax_grad(y: &[f32], grad: &[f32], n: usize, tau: f64) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; y.len()];
+        gumbel_kernels::relaxed_sample_vjp(n, tau as f32, y, grad, &mut out)
+            .map_err(Error::wrap)?;
+        Ok(out)
+    }
+
     /// The divergences of the rows and their gradients.
     pub(super) fn kl_to_uniform(x: &[f32], n: usize) -> Result<(Vec<f32>, Vec<f32>)> {
         let (mut kl, mut slope) = (vec![0.0; x.len() / n], vec![0.0; x.len()]);
@@ -201,12 +208,12 @@ pub(crate) fn unsupported(op: &'static str, storage: &CpuStorage) -> candle_core
 }
 
 /// The length of the last dimension.
-fn last(layout: &Layout) -> usize {
+pub(crate) fn last(layout: &Layout) -> usize {
     layout.dims().last().copied().unwrap_or(1).max(1)
 }
 
 /// The shape without its last dimension.
-fn without_last(layout: &Layout) -> Shape {
+pub(crate) fn without_last(layout: &Layout) -> Shape {
     let dims = layout.dims();
     Shape::from(&dims[..dims.len().saturating_sub(1)])
 }
@@ -269,8 +276,9 @@ impl CustomOp1 for Softmax {
     }
 }
 
-struct SoftmaxGrad {
-    tau: f64,
+/// The gradient of `softmax(x / τ)` from the softmax itself and the gradient of it; zero where it is zero.
+pub(crate) struct SoftmaxGrad {
+    pub(crate) tau: f64,
 }
 
 impl CustomOp2 for SoftmaxGrad {
@@ -286,8 +294,15 @@ impl CustomOp2 for SoftmaxGrad {
         l2: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let n = last(l1);
-        let out =
-            on_rows2!(self.name(), s1, l1, s2, l2, |y, g| rows::softmax_grad(y, g, n, self.tau));
+        let out = match (s1, s2) {
+            (CpuStorage::F32(y), CpuStorage::F32(g)) => {
+                let (y, g) = (elements(self.name(), y, l1)?, elements(self.name(), g, l2)?);
+                CpuStorage::F32(vectorised::softmax_grad(y, g, n, self.tau)?)
+            }
+            _ => on_rows2!(self.name(), s1, l1, s2, l2, |y, g| {
+                rows::softmax_grad(y, g, n, self.tau)
+            }),
+        };
         Ok((out, l1.shape().clone()))
     }
 }

@@ -5,7 +5,8 @@
 use candle_core::{DType, Device, Tensor, Var};
 use gumbel_core::distributions::ExpRelaxedOneHotCategorical;
 use gumbel_core::{
-    Generator, entropy, gumbel_max, gumbel_softmax, kl_to_uniform, straight_through,
+    Generator, entropy, gumbel_max, gumbel_max_with_noise, gumbel_noise, gumbel_softmax,
+    gumbel_softmax_with_noise, kl_to_uniform, one_hot, sample_one_hot, straight_through,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -89,5 +90,69 @@ proptest! {
         let t = |v: &[f32]| Tensor::new(v, &Device::Cpu).unwrap();
         let y = list(&straight_through(&t(&hard), &t(&soft)).unwrap());
         prop_assert!(y.iter().zip(&hard).all(|(a, b)| a.to_bits() == b.to_bits()));
+    }
+}
+
+/// Rows of one width, some of their classes masked but never all.
+fn rows() -> impl Strategy<Value = (usize, usize, Vec<f32>)> {
+    (0usize..40, 1usize..70).prop_flat_map(|(n_rows, n_classes)| {
+        let logit = prop_oneof![1 => Just(f32::NEG_INFINITY), 4 => -5f32..5.0, 1 => -50f32..50.0];
+        prop::collection::vec(logit, n_rows * n_classes).prop_map(move |mut logits| {
+            for (i, row) in logits.chunks_mut(n_classes).enumerate() {
+                let allowed = i % row.len();
+                row[allowed] = row[allowed].max(-1.0);
+            }
+            (n_rows, n_classes, logits)
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..fixed_cases() })]
+
+    /// The general path, with the noise as a tensor, is the oracle of the single pass.
+    #[test]
+    fn one_pass_over_the_logits_is_the_general_path(
+        (n_rows, n_classes, logits) in rows(), log_tau in -2f64..2.0, seed: u64, skipped in 0usize..40,
+        hard: bool, turned: bool,
+    ) {
+        let shape = (n_rows, n_classes);
+        let logits = Var::from_vec(logits, shape, &Device::Cpu).unwrap();
+        let mut g = Generator::new(seed);
+        gumbel_noise(skipped, DType::F32, &Device::Cpu, &mut g).unwrap();
+        let mut general = g.clone();
+        // A strided view of the same values.
+        let x = match turned {
+            true => logits.t().unwrap().force_contiguous().unwrap().t().unwrap(),
+            false => logits.as_tensor().clone(),
+        };
+        let weights = gumbel_noise(shape, DType::F32, &Device::Cpu, &mut Generator::new(1)).unwrap();
+        let run = |y: &Tensor| {
+            let grads = (y * &weights).unwrap().sum_all().unwrap().backward().unwrap();
+            (list(y), list(grads.get(&logits).unwrap()))
+        };
+
+        let y = gumbel_softmax(&x, log_tau.exp(), hard, 1, &mut g).unwrap();
+        let noise = gumbel_noise(shape, DType::F32, &Device::Cpu, &mut general).unwrap();
+        prop_assert_eq!(g.state(), general.state());
+        let expected = gumbel_softmax_with_noise(&x, &noise, log_tau.exp(), hard, 1).unwrap();
+        let ((values, grad), (general_values, general_grad)) = (run(&y), run(&expected));
+        // Exponents up to 88 / τ are rounded by both; gradients are sums of up to 70 weights below 20, over τ.
+        let slack = 1.0 + (-log_tau).exp() as f32;
+        for (a, b) in values.iter().zip(&general_values) {
+            prop_assert!((a - b).abs() <= 2e-5 * slack * b, "{} {}", a, b);
+        }
+        for (a, b) in grad.iter().zip(&general_grad) {
+            prop_assert!((a - b).abs() <= 2e-4 * slack * slack, "{} {}", a, b);
+        }
+
+        let state = g.state();
+        let classes = gumbel_max(&x, 1, &mut g).unwrap();
+        let noise = gumbel_noise(shape, DType::F32, &Device::Cpu, &mut general).unwrap();
+        let expected = gumbel_max_with_noise(&x, &noise, 1).unwrap();
+        prop_assert_eq!(list(&classes), list(&expected));
+        let hot = sample_one_hot(&x, 1, &mut Generator::from_state(&state)).unwrap();
+        let expected = one_hot(&expected, n_classes, DType::F32).unwrap();
+        prop_assert_eq!(list(&hot), list(&expected));
     }
 }

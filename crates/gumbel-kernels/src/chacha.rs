@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use crate::isa::{Isa, Kernel, Task};
-use crate::lines::{LINE, Line};
+use crate::lines::LINE;
 
 /// Words in a block of the cipher.
 const BLOCK: usize = 16;
@@ -110,12 +110,10 @@ impl WordStream {
                 floats[i] = f32::from_bits(words[i]);
             }
         }
-        let mut transposed = [Line::ZERO; LINE];
-        kernel.transpose(&floats, LINE, BLOCK, LINE, 1, &mut transposed);
-        for (out, line) in out.as_chunks_mut::<LINE>().0.iter_mut().zip(&transposed) {
-            for i in 0..LINE {
-                out[i] = line.0[i].to_bits();
-            }
+        let mut transposed = [0.0; BATCH];
+        kernel.transpose(&floats, LINE, BLOCK, LINE, LINE, &mut transposed);
+        for (out, float) in out.iter_mut().zip(&transposed) {
+            *out = float.to_bits();
         }
     }
 }

@@ -102,7 +102,8 @@ mod tests {
     fn rows_come_in_the_order_of_the_indices() {
         let row_len = 37;
         let pixels: Vec<u8> = (0..10 * row_len).map(|i| (i * 7 % 256) as u8).collect();
-        let indices: Vec<u32> = (0..700).map(|i| i * 3 % 10).collect();
+        let n_indices = if cfg!(miri) { 20 } else { 700 };
+        let indices: Vec<u32> = (0..n_indices).map(|i| i * 3 % 10).collect();
         for convert in [Pixels::Grey, Pixels::Threshold(128), Pixels::Threshold(0)] {
             let mut out = vec![-1.0; indices.len() * row_len];
             gather_rows(&pixels, row_len, &indices, convert, &mut out).unwrap();

@@ -13,9 +13,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::isa::{Isa, Kernel, Task};
-use crate::lines::{EMPTY_TILE, LINE, Line, Tile};
-use crate::pack::Operand;
+use crate::isa::{Isa, Kernel, Side, Task};
+use crate::lines::{Buffer, EMPTY_TILE, LINE, Tile};
+use crate::pack::{DepthAxis, Operand};
 
 /// Takes the finished sums of one part of the output.
 pub(crate) trait Sink: Send {
@@ -37,14 +37,12 @@ pub(crate) struct Part<S> {
     pub(crate) sink: S,
 }
 
-/// Depth of one block: 32 columns of `b` then take 40 KiB of the first-level cache at most.
+/// Depth of one block: 32 columns of the right side then take 40 KiB of the first-level cache at most.
 const DEPTH_BLOCK: usize = 320;
 
-/// Lines of the right side that are packed at once for a short sum: 448 KiB.
-const RIGHT_LINES: usize = 7168;
-
-/// Lines of packed `a` that one block of rows may take: 512 KiB, half of a second-level cache.
-const LEFT_LINES: usize = 8192;
+/// Values that a block of rows of the left side, or the right side of a short sum, may take when
+/// packed: 512 KiB, half of a second-level cache.
+const PACKED: usize = 1 << 17;
 
 /// Computes every part, in parallel where there is more than one.
 pub(crate) fn multiply<S: Sink>(
@@ -67,15 +65,13 @@ pub(crate) fn multiply<S: Sink>(
 /// Scratch of one thread: packed operands and partial sums, kept between products.
 #[derive(Default)]
 struct Scratch {
-    left: Vec<Line>,
-    right: Vec<Line>,
+    left: Buffer,
+    right: Buffer,
     tiles: Vec<Tile>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = const {
-        RefCell::new(Scratch { left: Vec::new(), right: Vec::new(), tiles: Vec::new() })
-    };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 struct Product<'a, S> {
@@ -105,7 +101,7 @@ impl<S: Sink> Product<'_, S> {
         }
         let rows = self.part.rows.clone();
         // At least eight tiles to a block, however deep: each block packs the right side again.
-        let tiles_per_block = (LEFT_LINES / self.depth).max(8);
+        let tiles_per_block = (PACKED / (self.depth * LINE)).max(8);
         let n_tiles = rows.len().div_ceil(K::TILE_ROWS);
         let n_blocks = n_tiles.div_ceil(tiles_per_block);
         for block in 0..n_blocks {
@@ -129,73 +125,91 @@ impl<S: Sink> Product<'_, S> {
     #[inline(always)]
     fn block<K: Kernel>(&mut self, kernel: K, rows: Range<usize>, scratch: &mut Scratch) {
         let tiles = Tiles { n: rows.len().div_ceil(K::TILE_ROWS), rows };
-        grow(&mut scratch.left, tiles.n * self.depth, Line::ZERO);
-        for t in 0..tiles.n {
-            let rows = tiles.get(t);
-            let strip = &mut scratch.left[t * self.depth..(t + 1) * self.depth];
-            self.left.pack(kernel, rows.start, rows.len(), 0, strip);
+        let depth = self.depth;
+        if self.left.axis == DepthAxis::Columns {
+            let strips = scratch.left.get(tiles.n * depth * LINE).chunks_exact_mut(depth * LINE);
+            for (t, strip) in strips.enumerate().take(tiles.n) {
+                let rows = tiles.get(t);
+                self.left.pack(kernel, (rows.start, rows.len()), (0, depth), strip);
+            }
         }
-        let n_right = self.part.columns.len().div_ceil(LINE) * self.depth;
-        if self.depth <= DEPTH_BLOCK && n_right <= RIGHT_LINES {
+        let n_right = self.part.columns.len().next_multiple_of(LINE) * depth;
+        if depth <= DEPTH_BLOCK && n_right <= PACKED {
             self.row_by_row(kernel, &tiles, scratch);
         } else {
             self.column_by_column(kernel, &tiles, scratch);
         }
     }
 
-    /// A short sum: the right side is packed once, and the tiles follow the rows of the output, so
-    /// that what the sink reads and writes lies in a few long streams.
+    /// A short sum: the tiles follow the rows of the output, so that what the sink reads and writes
+    /// lies in a few long streams.
     #[inline(always)]
     fn row_by_row<K: Kernel>(&mut self, kernel: K, tiles: &Tiles, scratch: &mut Scratch) {
         let depth = self.depth;
         let columns = self.part.columns.clone();
-        grow(&mut scratch.right, columns.len().div_ceil(LINE) * depth, Line::ZERO);
         let panels = || columns.clone().step_by(K::TILE_LINES * LINE);
-        let panel_lines = |width: usize| width.div_ceil(LINE) * depth;
         let panel_width = |first: usize| (columns.end - first).min(K::TILE_LINES * LINE);
-        let mut rest = &mut scratch.right[..];
+        let place = |first: usize| (first - columns.start) * depth;
+        let packed = scratch.right.get(columns.len().next_multiple_of(LINE) * depth);
         for first in panels() {
             let width = panel_width(first);
-            let (panel, later) = rest.split_at_mut(panel_lines(width));
-            self.right.pack(kernel, first, width, 0, panel);
-            rest = later;
+            if right_direct(self.right, first, width, 0).is_none() {
+                self.right.pack(kernel, (first, width), (0, depth), &mut packed[place(first)..]);
+            }
         }
+        let left = scratch.left.get(0);
         let mut sums = EMPTY_TILE;
         for t in 0..tiles.n {
             let rows = tiles.get(t);
-            let strip = &scratch.left[t * depth..(t + 1) * depth];
-            let mut rest = &scratch.right[..];
+            let a = self.left.direct(rows.start, 0);
+            let a = a.unwrap_or_else(|| Side { values: &left[t * depth * LINE..], stride: LINE });
             for first in panels() {
                 let width = panel_width(first);
-                let (panel, later) = rest.split_at(panel_lines(width));
-                kernel.multiply(rows.len(), strip, panel, true, &mut sums);
+                let b = match right_direct(self.right, first, width, 0) {
+                    Some(direct) => direct,
+                    None => Side {
+                        values: &packed[place(first)..],
+                        stride: width.next_multiple_of(LINE),
+                    },
+                };
+                let shape = (rows.len(), width.div_ceil(LINE), depth);
+                kernel.multiply(shape, a, b, true, &mut sums);
                 self.part.sink.take(kernel, rows.clone(), first, width, &sums);
-                rest = later;
             }
         }
     }
 
-    /// A long sum: a block of the right side is packed into the first-level cache and used by all
-    /// tiles of the rows.
+    /// A long sum: a block of the right side stays in the first-level cache while all tiles of the
+    /// rows use it.
     #[inline(always)]
     fn column_by_column<K: Kernel>(&mut self, kernel: K, tiles: &Tiles, scratch: &mut Scratch) {
         let depth = self.depth;
         let n_depth_blocks = depth.div_ceil(DEPTH_BLOCK);
-        grow(&mut scratch.right, K::TILE_LINES * DEPTH_BLOCK, Line::ZERO);
-        grow(&mut scratch.tiles, tiles.n, EMPTY_TILE);
+        if scratch.tiles.len() < tiles.n {
+            scratch.tiles.resize(tiles.n, EMPTY_TILE);
+        }
+        let left = scratch.left.get(0);
         let columns = self.part.columns.clone();
         for first in columns.clone().step_by(K::TILE_LINES * LINE) {
             let width = (columns.end - first).min(K::TILE_LINES * LINE);
             for d in 0..n_depth_blocks {
                 let bound = |d: usize| depth * d / n_depth_blocks;
-                let (from, to) = (bound(d), bound(d + 1));
-                let panel = &mut scratch.right[..width.div_ceil(LINE) * (to - from)];
-                self.right.pack(kernel, first, width, from, panel);
+                let (from, len) = (bound(d), bound(d + 1) - bound(d));
+                let b = match right_direct(self.right, first, width, from) {
+                    Some(direct) => direct,
+                    None => {
+                        let packed = scratch.right.get(K::TILE_LINES * LINE * DEPTH_BLOCK);
+                        self.right.pack(kernel, (first, width), (from, len), packed)
+                    }
+                };
                 for t in 0..tiles.n {
                     let rows = tiles.get(t);
-                    let strip = &scratch.left[t * depth + from..t * depth + to];
+                    let a = self.left.direct(rows.start, from).unwrap_or_else(|| Side {
+                        values: &left[(t * depth + from) * LINE..],
+                        stride: LINE,
+                    });
                     let sums = &mut scratch.tiles[t];
-                    kernel.multiply(rows.len(), strip, panel, d == 0, sums);
+                    kernel.multiply((rows.len(), width.div_ceil(LINE), len), a, b, d == 0, sums);
                     if d + 1 == n_depth_blocks {
                         self.part.sink.take(kernel, rows, first, width, sums);
                     }
@@ -203,6 +217,12 @@ impl<S: Sink> Product<'_, S> {
             }
         }
     }
+}
+
+/// The right side as it lies, where a panel of `width` columns needs no padding.
+#[inline(always)]
+fn right_direct(right: Operand<'_>, first: usize, width: usize, from: usize) -> Option<Side<'_>> {
+    if width.is_multiple_of(LINE) { right.direct(first, from) } else { None }
 }
 
 /// Rows cut into tiles of nearly equal height.
@@ -216,12 +236,5 @@ impl Tiles {
     fn get(&self, t: usize) -> Range<usize> {
         let bound = |t: usize| self.rows.start + self.rows.len() * t / self.n;
         bound(t)..bound(t + 1)
-    }
-}
-
-/// Lengthens the buffer if need be; it keeps its size for the products to come.
-fn grow<T: Copy>(buffer: &mut Vec<T>, len: usize, fill: T) {
-    if buffer.len() < len {
-        buffer.resize(len, fill);
     }
 }

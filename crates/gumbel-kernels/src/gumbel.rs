@@ -14,6 +14,10 @@ use crate::vmath::{ln_normal, ln_parts, split, split_one_minus};
 /// Words this near to either end, together a fraction 2⁻¹⁶, are refined.
 const TAIL: u32 = 1 << 15;
 
+/// The weights of the last bit of a word and of its refinement: 2⁻³² and 2⁻⁶⁴.
+const WORD_UNIT: f32 = 1.0 / 4_294_967_296.0;
+const REFINED_UNIT: f32 = WORD_UNIT * WORD_UNIT;
+
 /// Values in the chunk that one thread takes at a time.
 const CHUNK: usize = 1 << 13;
 
@@ -93,7 +97,7 @@ impl GumbelStream {
             if word.min(!word) < TAIL {
                 let refinement = self.tail.word(position.wrapping_add(idx as u64));
                 let bits = u64::from(word.min(!word)) << 32 | u64::from(refinement);
-                *out = gumbel((bits as f32 + 0.5) * 2f32.powi(-64), word >> 31 == 0);
+                *out = gumbel((bits as f32 + 0.5) * REFINED_UNIT, word >> 31 == 0);
             }
         }
     }
@@ -108,7 +112,7 @@ fn lanes(words: &[u32; LINE], out: &mut [f32; LINE]) -> bool {
         let near = word.min(!word);
         n_tail += u32::from(near < TAIL);
         // Below 2³¹, so that the signed conversion, which every processor has, is the same.
-        let x = (near as i32 as f32 + 0.5) * 2f32.powi(-32);
+        let x = (near as i32 as f32 + 0.5) * WORD_UNIT;
         out[i] = gumbel(x, word >> 31 == 0);
     }
     n_tail > 0
@@ -209,8 +213,8 @@ mod tests {
     fn the_furthest_tails_are_finite() {
         // U = 2^-65 and 1 - 2^-65.
         let furthest = 65.0 * std::f64::consts::LN_2;
-        assert!((f64::from(gumbel(2f32.powi(-65), true)) + furthest.ln()).abs() < 1e-6);
-        assert!((f64::from(gumbel(2f32.powi(-65), false)) - furthest).abs() < 1e-5);
+        assert!((f64::from(gumbel(REFINED_UNIT / 2.0, true)) + furthest.ln()).abs() < 1e-6);
+        assert!((f64::from(gumbel(REFINED_UNIT / 2.0, false)) - furthest).abs() < 1e-5);
         let median = -(2f32.ln().ln());
         assert!((gumbel(0.5, true) - median).abs() < 1e-6);
         assert!((gumbel(0.5, false) - median).abs() < 1e-6);

@@ -11,7 +11,7 @@ use crate::kernel_portable::Portable;
 use crate::{kernel_avx2::Avx2, kernel_avx512::Avx512};
 
 use crate::chacha::{Words, rounds};
-use crate::lines::{LINE, Line, Tile};
+use crate::lines::{LINE, Tile};
 
 /// An instruction set that the running processor has. Values come from [`Isa::best`] and [`Isa::available`] only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +45,22 @@ pub(crate) trait Kernel: Copy + Send + Sync {
     /// Width of the largest tile of sums in lines of 16 values: 1 or 2.
     const TILE_LINES: usize;
 
-    /// Adds the product of `a` (one line for each step of the depth, of which the first `rows` values
-    /// count) and `b` (one or two adjacent lines for each step) to `sums`, or to zero if `fresh`.
-    fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile);
+    /// Adds the product of `a`, `rows` values for each step of the depth, and `b`, `lines` times 16
+    /// values for each step, to `sums`, or to zero if `fresh`. `shape` is `(rows, lines, depth)`.
+    fn multiply(
+        self,
+        shape: (usize, usize, usize),
+        a: Side<'_>,
+        b: Side<'_>,
+        fresh: bool,
+        sums: &mut Tile,
+    );
 
     /// Runs `n` rounds of multiply-adds in registers and gives how many floating-point operations that were.
     fn spin(self, n: usize) -> usize;
 
-    /// Writes column `j < columns` of a matrix of up to 16 rows of `stride` values to line `j * step` of `out`.
+    /// Writes column `j < columns` of a matrix of up to 16 rows of `stride` values to the 16 values of
+    /// `out` from `j * step` on.
     ///
     /// `columns` is at most 16; lanes beyond the rows become zero.
     #[inline(always)]
@@ -63,14 +71,14 @@ pub(crate) trait Kernel: Copy + Send + Sync {
         rows: usize,
         columns: usize,
         step: usize,
-        out: &mut [Line],
+        out: &mut [f32],
     ) {
         for j in 0..columns {
-            let mut line = Line::ZERO;
+            let line = &mut out[j * step..j * step + LINE];
+            line.fill(0.0);
             for i in 0..rows {
-                line.0[i] = matrix[i * stride + j];
+                line[i] = matrix[i * stride + j];
             }
-            out[j * step] = line;
         }
     }
 
@@ -96,6 +104,21 @@ pub(crate) trait Kernel: Copy + Send + Sync {
         for (out, lane) in out.iter_mut().zip(lanes) {
             *out = *lane;
         }
+    }
+}
+
+/// One side of a product as a tile reads it: the values of step `k` of the depth start at `k * stride`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Side<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) stride: usize,
+}
+
+impl<'a> Side<'a> {
+    /// The first `len` values of a step.
+    #[inline(always)]
+    pub(crate) fn at(&self, k: usize, len: usize) -> &'a [f32] {
+        &self.values[k * self.stride..k * self.stride + len]
     }
 }
 

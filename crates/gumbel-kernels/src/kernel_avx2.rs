@@ -11,8 +11,8 @@
 use std::arch::x86_64::*;
 
 use crate::chacha::{Words, rounds};
-use crate::isa::Kernel;
-use crate::lines::{Line, Tile};
+use crate::isa::{Kernel, Side};
+use crate::lines::{LINE, Line, Tile};
 
 /// Proof that the processor has AVX2, FMA and BMI2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,19 +39,26 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile) {
+    fn multiply(
+        self,
+        (rows, _lines, depth): (usize, usize, usize),
+        a: Side<'_>,
+        b: Side<'_>,
+        fresh: bool,
+        sums: &mut Tile,
+    ) {
         macro_rules! by_height {
             ($($height:literal)*) => {
                 match rows {
                     // SAFETY: the token proves the features.
                     $($height => unsafe {
                         const UPPER: usize = if $height > 6 { 6 } else { $height };
-                        tile::<UPPER, 0>(a, b, fresh, sums);
+                        tile::<UPPER, 0>(depth, a, b, fresh, sums);
                         if $height > 6 {
-                            tile::<{ $height - UPPER }, 6>(a, b, fresh, sums);
+                            tile::<{ $height - UPPER }, 6>(depth, a, b, fresh, sums);
                         }
                     },)*
-                    _ => debug_assert!(rows == 0, "a tile of {rows} rows"),
+                    _ => debug_assert!(false, "a tile of {rows} rows"),
                 }
             };
         }
@@ -66,7 +73,7 @@ impl Kernel for Avx2 {
         rows: usize,
         columns: usize,
         step: usize,
-        out: &mut [Line],
+        out: &mut [f32],
     ) {
         // SAFETY: the token proves the features.
         unsafe { transpose(matrix, stride, rows, columns, step, out) }
@@ -96,8 +103,9 @@ fn store(line: &mut Line, half: usize, value: __m256) {
 /// Rows `FROM..FROM + ROWS` of the tile.
 #[target_feature(enable = "avx2,fma")]
 fn tile<const ROWS: usize, const FROM: usize>(
-    a: &[Line],
-    b: &[Line],
+    depth: usize,
+    a: Side<'_>,
+    b: Side<'_>,
     fresh: bool,
     sums: &mut Tile,
 ) {
@@ -109,10 +117,11 @@ fn tile<const ROWS: usize, const FROM: usize>(
             }
         }
     }
-    for (a, b) in a.iter().zip(b) {
-        let right = [load(b, 0), load(b, 1)];
+    for k in 0..depth {
+        let (a, b) = (a.at(k, FROM + ROWS), b.at(k, LINE));
+        let right = [read(&b[..8]), read(&b[8..])];
         for r in 0..ROWS {
-            let left = _mm256_set1_ps(a.0[FROM + r]);
+            let left = _mm256_set1_ps(a[FROM + r]);
             for h in 0..2 {
                 acc[r][h] = _mm256_fmadd_ps(left, right[h], acc[r][h]);
             }
@@ -147,7 +156,7 @@ fn transpose(
     rows: usize,
     columns: usize,
     step: usize,
-    out: &mut [Line],
+    out: &mut [f32],
 ) {
     for row in 0..2 {
         for column in 0..2 {
@@ -177,7 +186,10 @@ fn transpose(
             }
             for c in 0..8 {
                 if 8 * column + c < columns {
-                    store(&mut out[(8 * column + c) * step], row, y[c]);
+                    let start = (8 * column + c) * step + 8 * row;
+                    let half = &mut out[start..start + 8];
+                    // SAFETY: 32 writable bytes; the store takes any alignment.
+                    unsafe { _mm256_storeu_ps(half.as_mut_ptr(), y[c]) };
                 }
             }
         }

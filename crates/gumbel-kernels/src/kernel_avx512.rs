@@ -15,7 +15,7 @@
 use std::arch::x86_64::*;
 
 use crate::chacha::{Words, rounds};
-use crate::isa::Kernel;
+use crate::isa::{Kernel, Side};
 use crate::lines::{LINE, Line, Tile};
 
 /// Proof that the processor has AVX-512 (F, BW, DQ, VL), AVX2, FMA and BMI2.
@@ -47,14 +47,21 @@ impl Kernel for Avx512 {
     }
 
     #[inline(always)]
-    fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile) {
+    fn multiply(
+        self,
+        (rows, lines, depth): (usize, usize, usize),
+        a: Side<'_>,
+        b: Side<'_>,
+        fresh: bool,
+        sums: &mut Tile,
+    ) {
         macro_rules! by_height {
             ($($height:literal)*) => {
-                match (rows, b.len() == a.len()) {
+                match (rows, lines) {
                     // SAFETY: the token proves the features.
-                    $(($height, false) => unsafe { tile::<$height, 2>(a, b, fresh, sums) },
-                    ($height, true) => unsafe { tile::<$height, 1>(a, b, fresh, sums) },)*
-                    _ => debug_assert!(rows == 0, "a tile of {rows} rows"),
+                    $(($height, 2) => unsafe { tile::<$height, 2>(depth, a, b, fresh, sums) },
+                    ($height, 1) => unsafe { tile::<$height, 1>(depth, a, b, fresh, sums) },)*
+                    _ => debug_assert!(false, "a tile of {rows} rows and {lines} lines"),
                 }
             };
         }
@@ -69,7 +76,7 @@ impl Kernel for Avx512 {
         rows: usize,
         columns: usize,
         step: usize,
-        out: &mut [Line],
+        out: &mut [f32],
     ) {
         // SAFETY: the token proves the features.
         unsafe { transpose(matrix, stride, rows, columns, step, out) }
@@ -135,8 +142,9 @@ fn store_up_to(lanes: &[f32; LINE], out: &mut [f32]) {
 
 #[target_feature(enable = "avx512f")]
 fn tile<const ROWS: usize, const LINES: usize>(
-    a: &[Line],
-    b: &[Line],
+    depth: usize,
+    a: Side<'_>,
+    b: Side<'_>,
     fresh: bool,
     sums: &mut Tile,
 ) {
@@ -148,13 +156,15 @@ fn tile<const ROWS: usize, const LINES: usize>(
             }
         }
     }
-    for (a, b) in a.iter().zip(b.as_chunks::<LINES>().0) {
+    for k in 0..depth {
+        let (a, b) = (a.at(k, ROWS), b.at(k, LINES * LINE));
         let mut right = [_mm512_setzero_ps(); LINES];
         for l in 0..LINES {
-            right[l] = load(&b[l]);
+            // SAFETY: `b` holds 16 values from here on; the load takes any alignment.
+            right[l] = unsafe { _mm512_loadu_ps(b[l * LINE..][..LINE].as_ptr()) };
         }
         for r in 0..ROWS {
-            let left = _mm512_set1_ps(a.0[r]);
+            let left = _mm512_set1_ps(a[r]);
             for l in 0..LINES {
                 acc[r][l] = _mm512_fmadd_ps(left, right[l], acc[r][l]);
             }
@@ -183,7 +193,7 @@ fn transpose(
     rows: usize,
     columns: usize,
     step: usize,
-    out: &mut [Line],
+    out: &mut [f32],
 ) {
     let mut x = [_mm512_setzero_ps(); 16];
     for i in 0..16 {
@@ -216,7 +226,9 @@ fn transpose(
     }
     for c in 0..16 {
         if c < columns {
-            store(&mut out[c * step], y[c]);
+            let line = &mut out[c * step..c * step + LINE];
+            // SAFETY: 64 writable bytes; the store takes any alignment.
+            unsafe { _mm512_storeu_ps(line.as_mut_ptr(), y[c]) };
         }
     }
 }

@@ -10,8 +10,8 @@
 
 use std::arch::aarch64::*;
 
-use crate::isa::Kernel;
-use crate::lines::{Line, Tile};
+use crate::isa::{Kernel, Side};
+use crate::lines::{LINE, Line, Tile};
 
 /// Proof that the processor has NEON, as every 64-bit ARM does; absent under Miri, which does not know all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,19 +34,26 @@ impl Kernel for Neon {
     }
 
     #[inline(always)]
-    fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile) {
+    fn multiply(
+        self,
+        (rows, _lines, depth): (usize, usize, usize),
+        a: Side<'_>,
+        b: Side<'_>,
+        fresh: bool,
+        sums: &mut Tile,
+    ) {
         macro_rules! by_height {
             ($($height:literal)*) => {
                 match rows {
                     // SAFETY: NEON is part of the baseline of every aarch64 target.
                     $($height => unsafe {
                         const UPPER: usize = if $height > 6 { 6 } else { $height };
-                        tile::<UPPER, 0>(a, b, fresh, sums);
+                        tile::<UPPER, 0>(depth, a, b, fresh, sums);
                         if $height > 6 {
-                            tile::<{ $height - UPPER }, 6>(a, b, fresh, sums);
+                            tile::<{ $height - UPPER }, 6>(depth, a, b, fresh, sums);
                         }
                     },)*
-                    _ => debug_assert!(rows == 0, "a tile of {rows} rows"),
+                    _ => debug_assert!(false, "a tile of {rows} rows"),
                 }
             };
         }
@@ -56,9 +63,9 @@ impl Kernel for Neon {
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn load(line: &Line, quarter: usize) -> float32x4_t {
+fn load(line: &[f32], quarter: usize) -> float32x4_t {
     // SAFETY: the slice is bounds-checked to 4 values; any alignment will do.
-    unsafe { vld1q_f32(line.0[4 * quarter..4 * quarter + 4].as_ptr()) }
+    unsafe { vld1q_f32(line[4 * quarter..4 * quarter + 4].as_ptr()) }
 }
 
 #[inline]
@@ -71,8 +78,9 @@ fn store(line: &mut Line, quarter: usize, value: float32x4_t) {
 /// Rows `FROM..FROM + ROWS` of the tile: 24 registers of sums, 4 of `b`.
 #[target_feature(enable = "neon")]
 fn tile<const ROWS: usize, const FROM: usize>(
-    a: &[Line],
-    b: &[Line],
+    depth: usize,
+    a: Side<'_>,
+    b: Side<'_>,
     fresh: bool,
     sums: &mut Tile,
 ) {
@@ -80,15 +88,16 @@ fn tile<const ROWS: usize, const FROM: usize>(
     if !fresh {
         for r in 0..ROWS {
             for q in 0..4 {
-                acc[r][q] = load(&sums[FROM + r][0], q);
+                acc[r][q] = load(&sums[FROM + r][0].0, q);
             }
         }
     }
-    for (a, b) in a.iter().zip(b) {
+    for k in 0..depth {
+        let (a, b) = (a.at(k, FROM + ROWS), b.at(k, LINE));
         let right = [load(b, 0), load(b, 1), load(b, 2), load(b, 3)];
         for r in 0..ROWS {
             for q in 0..4 {
-                acc[r][q] = vfmaq_n_f32(acc[r][q], right[q], a.0[FROM + r]);
+                acc[r][q] = vfmaq_n_f32(acc[r][q], right[q], a[FROM + r]);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Matrix tiles in plain Rust, for processors without a kernel of their own and as the reference under Miri.
-use crate::isa::Kernel;
-use crate::lines::{Line, MAX_TILE_ROWS, Tile};
+use crate::isa::{Kernel, Side};
+use crate::lines::{LINE, Line, MAX_TILE_ROWS, Tile};
 
 /// The instruction set of the compilation target's baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +22,19 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
-    fn multiply(self, rows: usize, a: &[Line], b: &[Line], fresh: bool, sums: &mut Tile) {
+    fn multiply(
+        self,
+        (rows, _lines, depth): (usize, usize, usize),
+        a: Side<'_>,
+        b: Side<'_>,
+        fresh: bool,
+        sums: &mut Tile,
+    ) {
         for (r, sums) in sums.iter_mut().enumerate().take(rows) {
             let mut acc = if fresh { Line::ZERO } else { sums[0] };
-            for (a, b) in a.iter().zip(b) {
-                let left = a.0[r];
-                for (acc, right) in acc.0.iter_mut().zip(&b.0) {
+            for k in 0..depth {
+                let left = a.at(k, rows)[r];
+                for (acc, right) in acc.0.iter_mut().zip(b.at(k, LINE)) {
                     *acc += left * right;
                 }
             }

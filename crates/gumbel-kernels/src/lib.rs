@@ -12,18 +12,20 @@
 //! 16 x 16 transpose, the ChaCha rounds and loads of less than a vector are written with intrinsics,
 //! in one `kernel_*.rs` for each instruction set. Those four files and `isa.rs` hold all `unsafe`.
 //!
-//! **Products.** `y = x Wᵀ`, `dx = dy W` and `dW = dyᵀ x` share one driver. Both sides are packed into
-//! lines of 16 values in the order in which a tile reads them. Tiles are 14 x 32 sums with AVX-512 (28 of 32
-//! registers) and 2 x 6 x 16 with AVX2 and NEON; a batch of 100 is eight tiles of 12 or 13 rows, so that
-//! next to nothing is padding. Long sums are blocked by 320, which keeps the packed right side in the
-//! first-level cache; short ones (the weight gradient) follow the rows of the output. Weights stay in
-//! PyTorch's layout: packing them anew for each product costs 5 to 10 % of it, and keeping packed copies
-//! would cost the optimiser as much. Bias, ReLU, the ReLU's derivative and Adam are applied to a tile
-//! while it is in the first-level cache.
+//! **Products.** `y = x Wᵀ`, `dx = dy W` and `dW = dyᵀ x` share one driver. Tiles are 14 x 32 sums with
+//! AVX-512 (28 of 32 registers) and 2 x 6 x 16 with AVX2 and NEON; a batch of 100 is eight tiles of 12 or
+//! 13 rows, so that next to nothing is padding. A side whose neighbours along the tile are neighbours in
+//! memory is read where it lies; the others (both sides of the forward product, `dy` of the input gradient)
+//! are transposed into lines of 16 values. Long sums are blocked by 320, which keeps the right side of a
+//! tile in the first-level cache; short ones (the weight gradient) follow the rows of the output, so that
+//! the optimiser's reads and writes are a few long streams. Weights stay in PyTorch's layout: packing them
+//! for the forward product costs 5 to 10 % of it, and keeping a packed copy would cost the optimiser as much.
+//! Bias, ReLU, its derivative and Adam are applied to a tile while it is in the first-level cache.
+//! Software prefetching made no measurable difference and is absent.
 //!
-//! **Threads.** They split outputs, never sums, and where they split does not depend on the values: results are
-//! the same bits for every number of threads. Call from inside a rayon pool (`ThreadPool::install` around
-//! the whole training run): a call from outside wakes a worker and sleeps for each operation.
+//! **Threads.** They split outputs, never sums, so results are the same bits for every number of threads.
+//! Call from inside a rayon pool (`ThreadPool::install` around the whole training run): a call from
+//! outside wakes a worker and sleeps until it is done, for each operation.
 //!
 //! **Reproducible noise.** `exp`, `ln` and all that is built on them, unlike the products, use no fused
 //! multiply-add and add lanes in one fixed order: noise, samples and losses are the same bits on every
@@ -35,19 +37,17 @@
 //! # Measured
 //!
 //! One thread of an AMD EPYC of the Zen 5 generation (48 KiB and 1 MiB of cache a core; 235 to 262 GFLOP/s in
-//! registers), batch 100, best of many runs on a busy machine. MKL 2024.2 as PyTorch 2.15 calls it.
+//! registers), batch 100, the best of many runs on a busy machine. Peers: faer 0.24, gemm 0.19 and
+//! matrixmultiply 0.3 interleaved with these kernels in one process; MKL 2024.2 as PyTorch 2.15 calls it.
 //!
-//! | GFLOP/s | forward | input gradient | weight gradient | MKL, each of the three |
-//! |---|---|---|---|---|
-//! | 784 x 512 | 204 | 199 | 209 | 99 |
-//! | 512 x 256 | 193 | 192 | 195 | 98 |
-//! | 256 x 300 | 200 | 192 | 195 | 94–101 |
-//! | 300 x 256 | 194 | 187 | 183 | 94–98 |
-//! | 256 x 512 | 191 | 192 | 184 | 96–99 |
-//! | 512 x 784 | 200 | 195 | 203 | 95–100 |
-//!
-//! The 17 products of a training step take 3.8 ms on one thread (MKL: 7.3 ms), the update of the
-//! 1.22 million parameters 0.57 ms more.
+//! | GFLOP/s | ours | faer | matrixmultiply | gemm | MKL |
+//! |---|---|---|---|---|---|
+//! | 100x784x512 forward | 202 | 177 | 83 | 103 | 99 |
+//! | 100x784x512 input gradient | 220 | 212 | 128 | 110 | 99 |
+//! | 100x784x512 weight gradient | 219 | 222 | 177 | 112 | 99 |
+//! | 100x256x512 forward | 196 | 188 | 137 | 103 | 98 |
+//! | 100x256x512 input gradient | 223 | 227 | 148 | 114 | 98 |
+//! | 100x256x512 weight gradient | 222 | 220 | 212 | 109 | 96 |
 //!
 //! | ns a value, one thread | |
 //! |---|---|
@@ -68,6 +68,7 @@ mod error;
 mod gather;
 mod gemm;
 mod gumbel;
+mod gumbel_softmax;
 mod isa;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx2;
@@ -96,6 +97,7 @@ pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
 pub use gather::{GatherError, Pixels, gather_rows};
 pub use gumbel::GumbelStream;
+pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
 pub use kl::kl_to_uniform;
 pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,

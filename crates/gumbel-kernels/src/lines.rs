@@ -1,4 +1,4 @@
-//! Packed operands: sixteen values to a cache line, lines in the order in which a kernel reads them.
+//! Lines of sixteen values, the unit of packing and of tiles.
 
 /// Sixteen values on a cache line of their own.
 #[repr(C, align(64))]
@@ -20,3 +20,20 @@ pub(crate) type Tile = [[Line; 2]; MAX_TILE_ROWS];
 
 /// A tile of zeros.
 pub(crate) const EMPTY_TILE: Tile = [[Line::ZERO; 2]; MAX_TILE_ROWS];
+
+/// Scratch memory that starts on a cache line, so that packed lines never straddle two.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    values: Vec<f32>,
+}
+
+impl Buffer {
+    /// At least `len` values, left as they were; grows if need be and never shrinks.
+    pub(crate) fn get(&mut self, len: usize) -> &mut [f32] {
+        if self.values.len() < len + LINE {
+            self.values.resize(len + LINE, 0.0);
+        }
+        let start = self.values.as_ptr().align_offset(align_of::<Line>()).min(LINE);
+        &mut self.values[start..]
+    }
+}

@@ -1,7 +1,7 @@
-//! Copies strips of 16 rows or columns of a row-major matrix into lines.
+//! Reads strips of a row-major matrix as one side of a product, packed into lines where need be.
 
-use crate::isa::Kernel;
-use crate::lines::{LINE, Line};
+use crate::isa::{Kernel, Side};
+use crate::lines::LINE;
 
 /// A row-major matrix read as one side of a product.
 ///
@@ -24,46 +24,54 @@ pub(crate) enum DepthAxis {
     Rows,
 }
 
-impl Operand<'_> {
-    /// Writes the strip `first..first + width` over a range of the depth that starts at `from`.
-    ///
-    /// A step of the depth takes `width / 16` (rounded up) adjacent lines of `out`, whose length sets
-    /// the end of the range. Lanes beyond the width become zero.
+impl<'a> Operand<'a> {
+    /// The matrix as it lies, for a tile that starts at `first` and `from`, where the values of a step
+    /// of the depth are neighbours in memory.
     #[inline(always)]
-    pub(crate) fn pack<K: Kernel>(
-        &self,
-        kernel: K,
-        first: usize,
-        width: usize,
-        from: usize,
-        out: &mut [Line],
-    ) {
-        let n_lines = width.div_ceil(LINE);
+    pub(crate) fn direct(self, first: usize, from: usize) -> Option<Side<'a>> {
         match self.axis {
             DepthAxis::Rows => {
-                for (k, lines) in out.chunks_exact_mut(n_lines).enumerate() {
+                let values = &self.data[from * self.stride + first..];
+                Some(Side { values, stride: self.stride })
+            }
+            DepthAxis::Columns => None,
+        }
+    }
+
+    /// Copies the strip `first..first + width` over `depth` steps that start at `from`.
+    ///
+    /// A step takes `width` values of `out`, rounded up to whole lines, with zeros beyond the width.
+    #[inline(always)]
+    pub(crate) fn pack<'o, K: Kernel>(
+        &self,
+        kernel: K,
+        (first, width): (usize, usize),
+        (from, depth): (usize, usize),
+        out: &'o mut [f32],
+    ) -> Side<'o> {
+        let stride = width.next_multiple_of(LINE);
+        match self.axis {
+            DepthAxis::Rows => {
+                for (k, out) in out.chunks_exact_mut(stride).enumerate().take(depth) {
                     let start = (from + k) * self.stride + first;
-                    let (full, rest) = self.data[start..start + width].as_chunks::<LINE>();
-                    for (line, values) in lines.iter_mut().zip(full) {
-                        line.0 = *values;
-                    }
-                    if !rest.is_empty() {
-                        lines[n_lines - 1].0 = kernel.load(rest, 0.0);
+                    let values = &self.data[start..start + width];
+                    for (out, values) in out.as_chunks_mut().0.iter_mut().zip(values.chunks(LINE)) {
+                        *out = kernel.load(values, 0.0);
                     }
                 }
             }
             DepthAxis::Columns => {
-                let depth = out.len() / n_lines;
-                for l in 0..n_lines {
-                    let rows = (width - l * LINE).min(LINE);
+                for l in (0..width).step_by(LINE) {
+                    let rows = (width - l).min(LINE);
                     for k in (0..depth).step_by(LINE) {
-                        let matrix = &self.data[(first + l * LINE) * self.stride + from + k..];
+                        let matrix = &self.data[(first + l) * self.stride + from + k..];
                         let columns = (depth - k).min(LINE);
-                        let out = &mut out[k * n_lines + l..];
-                        kernel.transpose(matrix, self.stride, rows, columns, n_lines, out);
+                        let out = &mut out[k * stride + l..];
+                        kernel.transpose(matrix, self.stride, rows, columns, stride, out);
                     }
                 }
             }
         }
+        Side { values: out, stride }
     }
 }

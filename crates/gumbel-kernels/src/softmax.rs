@@ -68,6 +68,8 @@ pub fn hard_sample(
 
 /// The gradient of [`relaxed_sample`]: `d_logits = z ⊙ (d_z − ⟨d_z, z⟩) / temperature` in each row.
 ///
+/// Zero where `z` is zero, whatever `d_z` is there.
+///
 /// # Shapes
 /// - relaxed (the `z` of the forward pass), d_relaxed, d_logits: `(rows, n_classes)`.
 ///
@@ -320,7 +322,7 @@ impl Task for Vjp<'_> {
             for (z, d_z) in z.chunks(LINE).zip(d_z.chunks(LINE)) {
                 let (z, d_z) = (kernel.load(z, 0.0), kernel.load(d_z, 0.0));
                 for i in 0..LINE {
-                    dot[i] += z[i] * d_z[i];
+                    dot[i] += if z[i] == 0.0 { 0.0 } else { z[i] * d_z[i] };
                 }
             }
             let dot = sum(dot);
@@ -328,7 +330,8 @@ impl Task for Vjp<'_> {
             for ((z, d_z), out) in rows {
                 let (z, mut d) = (kernel.load(z, 0.0), kernel.load(d_z, 0.0));
                 for i in 0..LINE {
-                    d[i] = z[i] * (d[i] - dot) * self.inverse_temperature;
+                    let d_logit = z[i] * (d[i] - dot) * self.inverse_temperature;
+                    d[i] = if z[i] == 0.0 { 0.0 } else { d_logit };
                 }
                 kernel.store(&d, out);
             }

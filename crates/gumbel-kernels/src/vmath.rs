@@ -88,7 +88,7 @@ pub(crate) fn ln_normal(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn ln(x: f32) -> f32 {
     let tiny = x < f32::MIN_POSITIVE;
-    let scaled = if tiny { x * 2f32.powi(25) } else { x };
+    let scaled = if tiny { x * 33_554_432.0 } else { x };
     let (f, e) = split(scaled);
     let value = ln_parts(f, (e - if tiny { 25 } else { 0 }) as f32);
     let value = if x == 0.0 { f32::NEG_INFINITY } else { value };

@@ -145,7 +145,7 @@ mod tests {
                 Ok(if name == "step_b" {
                     Err("no".to_owned())
                 } else {
-                    Ok(Measured { ms, peak_rss_mib: None })
+                    Ok(Measured { ms, peak_rss_mib: None, breakdown: None })
                 })
             })
             .unwrap();

@@ -31,6 +31,8 @@
 //! - `step`: one training step of 784-512-256-(30x10)-256-512-784, linear logits, relaxed sample at τ = 1, batch 100,
 //!   Adam 1e-3. Images are kept as bytes; a step gathers its batch in shuffled order and scales it to [0, 1], draws
 //!   noise, runs forward, backward and optimiser, and reads the loss back as a number.
+//! - `step_breakdown`: the same step; the answer also has `breakdown` with mean milliseconds by operation (`parts_ms`),
+//!   `gflops`, and `peak_gflops`, the rate of multiply-adds in registers on all threads. Ours alone.
 //! - `gumbel_softmax_AxBxC`: a relaxed sample over the last axis at τ = 1 with fresh noise, and the gradient of the
 //!   logits for a fixed upstream gradient.
 
@@ -57,6 +59,8 @@ pub(super) struct Measured {
     /// Median of the iterations.
     pub(super) ms: f64,
     pub(super) peak_rss_mib: Option<f64>,
+    /// Where the time went, for names that say it.
+    pub(super) breakdown: Option<Value>,
 }
 
 /// A program at the other end of two pipes; it ends when this is dropped.
@@ -137,7 +141,8 @@ impl<R: BufRead, W: Write> Talk<R, W> {
         let number = |key| line.get(key).and_then(Value::as_f64);
         match (line.get("name").and_then(Value::as_str), number("ms")) {
             (Some(answered), Some(ms)) if answered == name && ms > 0.0 => {
-                Ok(Ok(Measured { ms, peak_rss_mib: number("peak_rss_mib") }))
+                let breakdown = line.get("breakdown").cloned();
+                Ok(Ok(Measured { ms, peak_rss_mib: number("peak_rss_mib"), breakdown }))
             }
             _ => bail!("name and ms are expected, but it said {line}"),
         }
@@ -170,9 +175,10 @@ mod tests {
         );
         assert_eq!(talk.hello().unwrap().names, ["step"]);
         let first = talk.measure("step", 1.5).unwrap();
-        assert_eq!(first, Ok(Measured { ms: 6.5, peak_rss_mib: Some(120.0) }));
+        let expected = Measured { ms: 6.5, peak_rss_mib: Some(120.0), breakdown: None };
+        assert_eq!(first, Ok(expected));
         let second = talk.measure("step", 0.25).unwrap();
-        assert_eq!(second, Ok(Measured { ms: 7.5, peak_rss_mib: None }));
+        assert_eq!(second, Ok(Measured { ms: 7.5, peak_rss_mib: None, breakdown: None }));
         assert_eq!(String::from_utf8(talk.input).unwrap(), "run step 1.5\nrun step 0.25\n");
     }
 

@@ -1,5 +1,7 @@
 //! Tables of medians and ratios, in Markdown, so that they can be kept.
 
+use serde_json::Value;
+
 use super::OUR_STEP;
 use super::rounds::{Comparison, Series};
 
@@ -89,6 +91,27 @@ fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
+/// Where the time of our step goes, from what `step_bench` says.
+pub(super) fn breakdown(breakdown: &Value) -> String {
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let total = number(&breakdown["mean_ms"]);
+    let mut rows = vec![["operation", "ms", "share"].map(str::to_owned)];
+    let parts = breakdown["parts_ms"].as_object().into_iter().flatten();
+    let mut parts: Vec<_> = parts.map(|(name, ms)| (name.replace('_', " "), number(ms))).collect();
+    parts.sort_by(|a, b| b.1.total_cmp(&a.1));
+    parts.push(("the whole step".to_owned(), total));
+    for (name, ms) in parts {
+        rows.push([name, format!("{ms:.3}"), format!("{:.0} %", 100.0 * ms / total)]);
+    }
+    format!(
+        "{}\n{:.0} GFLOP/s, {:.0} % of the {:.0} that multiply-adds in registers reach\n",
+        markdown(&rows),
+        number(&breakdown["gflops"]),
+        100.0 * number(&breakdown["share_of_peak"]),
+        number(&breakdown["peak_gflops"]),
+    )
+}
+
 /// Rows of cells, the first one the head; columns aligned also as plain text.
 fn markdown<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| {
@@ -154,6 +177,18 @@ mod tests {
             ("b".to_owned(), None),
         ]);
         assert!(text.contains("| 350 ") && text.contains("| 3.5 ") && text.contains('–'), "{text}");
+    }
+
+    #[test]
+    fn the_breakdown_begins_with_what_takes_longest() {
+        let text = breakdown(&serde_json::json!({
+            "mean_ms": 4.0, "parts_ms": {"noise": 1.0, "weight_gradients": 3.0},
+            "gflops": 160.0, "peak_gflops": 400.0, "share_of_peak": 0.4,
+        }));
+        let rows: Vec<_> = text.lines().collect();
+        assert!(rows[2].starts_with("| weight gradients | 3.000 | 75 %"), "{text}");
+        assert!(rows[4].contains("4.000 | 100 %"), "{text}");
+        assert_eq!(rows[6], "160 GFLOP/s, 40 % of the 400 that multiply-adds in registers reach");
     }
 
     #[test]

@@ -12,6 +12,7 @@ const NO_GRADIENT: &[&str] = &[
     "check",
     "checked",
     "enumerate_support",
+    "fill_gumbel_noise",
     "floor",
     "from_state",
     "from_var",

@@ -1,0 +1,138 @@
+//! Our side of `cargo xtask bench --peers`: the training step and the relaxed sampler, timed on request.
+//!
+//! The protocol is described in xtask/src/bench/side.rs. To try it by hand:
+//!
+//! ```text
+//! echo 'run step 2' | cargo run --release -p catvae-train --example step_bench -- --threads 2 --images FILE
+//! ```
+//!
+//! `step_breakdown` is the step again, with where its time goes.
+
+mod machine;
+mod sampler;
+mod step;
+mod timing;
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use sampler::{SHAPES, Sampler};
+use step::Step;
+use timing::Iterate;
+
+/// The system's allocator gives blocks of megabytes back at once, and candle's backward pass makes several of the
+/// logits' size for each gradient: then half of the sampler's time is page faults. A step allocates nothing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let (mut threads, mut images) = (2, None);
+    while let Some(flag) = args.next() {
+        let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
+        match flag.as_str() {
+            "--threads" => threads = value.parse()?,
+            "--images" => images = Some(PathBuf::from(value)),
+            _ => {
+                return Err(format!("unknown flag {flag}; known: --threads N --images FILE").into());
+            }
+        }
+    }
+    let images = images.ok_or("--images FILE is missing: an IDX file of 28x28 images")?;
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+
+    let names: Vec<_> = [STEP.to_owned(), BREAKDOWN.to_owned()]
+        .into_iter()
+        .chain(SHAPES.iter().map(|shape| Sampler::name(shape)))
+        .collect();
+    reply(&json!({
+        "side": "catvae",
+        "version": env!("CARGO_PKG_VERSION"),
+        "threads": rayon::current_num_threads(),
+        "names": names,
+    }))?;
+
+    let mut bench = Bench { images, step: None, samplers: Vec::new() };
+    for line in std::io::stdin().lock().lines() {
+        let answer = bench.answer(&line?);
+        reply(&answer.unwrap_or_else(|error| json!({ "error": error.to_string() })))?;
+    }
+    Ok(())
+}
+
+const STEP: &str = "step";
+const BREAKDOWN: &str = "step_breakdown";
+
+fn reply(message: &Value) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{message}")?;
+    Ok(out.flush()?)
+}
+
+/// What has been asked for so far.
+struct Bench {
+    images: PathBuf,
+    step: Option<Step>,
+    samplers: Vec<(String, Sampler)>,
+}
+
+impl Bench {
+    fn answer(&mut self, line: &str) -> Result<Value> {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let &["run", name, seconds] = words.as_slice() else {
+            return Err(format!("cannot do {line:?}: it is not `run NAME SECONDS`").into());
+        };
+        let seconds = seconds.parse()?;
+        if name == STEP {
+            return timing::measure(name, self.step()?, seconds);
+        }
+        if name == BREAKDOWN {
+            let step = self.step()?;
+            step.forget_times();
+            let mut answer = timing::measure(name, step, seconds)?;
+            answer["breakdown"] = step.breakdown();
+            return Ok(answer);
+        }
+        timing::measure(name, self.sampler(name)?, seconds)
+    }
+
+    fn step(&mut self) -> Result<&mut Step> {
+        if self.step.is_none() {
+            let mut step = Step::new(&self.images)?;
+            timing::warm_up(&mut step)?;
+            self.step = Some(step);
+        }
+        self.step.as_mut().ok_or_else(|| "no step".into())
+    }
+
+    fn sampler(&mut self, name: &str) -> Result<&mut Sampler> {
+        let idx = match self.samplers.iter().position(|(known, _)| known == name) {
+            Some(idx) => idx,
+            None => {
+                let shape = SHAPES.iter().find(|shape| Sampler::name(shape) == name);
+                let mut sampler =
+                    Sampler::new(shape.ok_or_else(|| format!("unknown name {name:?}"))?)?;
+                timing::warm_up(&mut sampler)?;
+                self.samplers.push((name.to_owned(), sampler));
+                self.samplers.len() - 1
+            }
+        };
+        Ok(&mut self.samplers[idx].1)
+    }
+}
+
+impl Iterate for Sampler {
+    fn iterate(&mut self) -> Result<()> {
+        self.draw()
+    }
+}
+
+impl Iterate for Step {
+    fn iterate(&mut self) -> Result<()> {
+        self.take()
+    }
+}
