@@ -300,7 +300,10 @@ fn write_folder(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     let path = folder.join(STATE);
     let text = serde_json::to_string_pretty(&state)
         .map_err(|error| io("cannot write", &path)(std::io::Error::other(error)))?;
-    write_synced(&path, signed(&text).as_bytes())?;
+    let text = signed(&text);
+    // JSON has no NaN: what could not be read again must not push out what can.
+    parse_state(text.as_bytes(), &path)?;
+    write_synced(&path, text.as_bytes())?;
     sync_dir(folder)
 }
 
@@ -441,4 +444,39 @@ fn from_safetensors(
 
 fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use gumbel_core::Generator;
+
+    use super::*;
+
+    #[test]
+    fn a_state_that_could_not_be_read_again_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(dir.path().join("checkpoints"));
+        let config = ModelConfig { hidden: vec![2], n_latents: 1, ..ModelConfig::default() };
+        let generator = Generator::new(0);
+        let model =
+            CategoricalVae::initialise(&config, &Device::Cpu, &mut generator.clone()).unwrap();
+        let optimizer = Optimizer::new(OptimizerKind::Adam, 1e-3, &model.parameters()).unwrap();
+        let save = |step, sum_bce_unrelaxed| {
+            let position = Position { step, sum_bce_unrelaxed, ..Position::default() };
+            let snapshot = Snapshot {
+                position: &position,
+                model: &model,
+                optimizer: &optimizer,
+                estimator_state: EstimatorState::default(),
+                noise: generator.state(),
+                unrelaxed_noise: generator.state(),
+            };
+            checkpoints.save(&snapshot, 1)
+        };
+        save(1, 0.5).unwrap();
+        let error = save(2, f64::INFINITY).unwrap_err().to_string();
+        assert!(error.contains("state.json") && error.contains("null"), "{error}");
+        let loaded = checkpoints.load_newest(&config, &Device::Cpu, |e| panic!("{e}")).unwrap();
+        assert_eq!(loaded.position.step, 1);
+    }
 }

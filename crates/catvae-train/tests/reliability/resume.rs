@@ -39,6 +39,8 @@ fn configs(estimator: Estimator) -> impl Strategy<Value = TrainConfig> {
         config.training.seed = seed;
         config.training.checkpoint_every = checkpoint_every;
         config.training.learning_rate = 0.02;
+        // Half the time of these tests is waiting for the disk; the best one has a test of its own.
+        config.training.keep_best = false;
         config.temperature = temperature;
         config.data.binarization = binarization;
         config
