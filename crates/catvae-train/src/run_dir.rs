@@ -47,11 +47,18 @@ impl LockedRun {
     ///
     /// # Errors
     /// [`Error::RunVanished`].
-    pub fn check_is_there(&self) -> Result<()> {
+    fn check_is_there(&self) -> Result<()> {
         match is_same_file(&self.lock, &self.lock_path()) {
             true => Ok(()),
             false => Err(Error::RunVanished { path: self.path.clone() }),
         }
+    }
+
+    /// Writes something into the folder. Where that fails because the folder vanishes meanwhile, it is
+    /// this that is reported, and not the file that was being written.
+    pub(crate) fn write<T>(&self, write: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.check_is_there()?;
+        write().map_err(|error| self.check_is_there().err().unwrap_or(error))
     }
 }
 

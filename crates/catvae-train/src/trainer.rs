@@ -225,12 +225,14 @@ impl Trainer {
                 return Ok(Outcome::Stopped { checkpoint: self.save(run, on_event)? });
             }
             let metrics = self.finish_epoch(dataset)?;
-            run.check_is_there()?;
-            run.metrics().append(&metrics)?;
-            // Before the checkpoint of the epoch: where that one is on the disk, so is this one.
-            if self.config.training.keep_best && run.metrics().is_best(&metrics)? {
-                run.checkpoints().save_best(&self.snapshot())?;
-            }
+            run.write(|| {
+                run.metrics().append(&metrics)?;
+                // Before the checkpoint of the epoch: where that one is on the disk, so is this one.
+                if self.config.training.keep_best && run.metrics().is_best(&metrics)? {
+                    run.checkpoints().save_best(&self.snapshot())?;
+                }
+                Ok(())
+            })?;
             let checkpoint = self.save(run, on_event)?;
             let flow = on_event(Event::Epoch { metrics: &metrics, model: &self.model });
             let asked_to_stop = progress == EpochProgress::CompleteThenStop || flow.is_break();
@@ -470,9 +472,8 @@ impl Trainer {
         run: &LockedRun,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<PathBuf> {
-        run.check_is_there()?;
         let keep = self.config.training.keep_checkpoints;
-        let path = run.checkpoints().save(&self.snapshot(), keep)?;
+        let path = run.write(|| run.checkpoints().save(&self.snapshot(), keep))?;
         self.last_checkpoint = Some(path.clone());
         // A wish to stop is heard at the next step.
         let _ = on_event(Event::Checkpoint(&path));
