@@ -38,7 +38,8 @@
 //!
 //! One thread of an AMD EPYC of the Zen 5 generation (48 KiB and 1 MiB of cache a core; 235 to 262 GFLOP/s in
 //! registers), batch 100, the best of many runs on a busy machine. Peers: faer 0.24, gemm 0.19 and
-//! matrixmultiply 0.3 interleaved with these kernels in one process; MKL 2024.2 as PyTorch 2.15 calls it.
+//! matrixmultiply 0.3, measured on the same machine in other runs (our two gradients with a later build than
+//! theirs); MKL 2024.2 as PyTorch 2.15 calls it.
 //!
 //! | GFLOP/s | ours | faer | matrixmultiply | gemm | MKL |
 //! |---|---|---|---|---|---|
