@@ -431,7 +431,8 @@ mod tests {
     #[test]
     fn integers_that_no_file_can_hold_are_named() {
         const BEYOND: u64 = 1 << 63;
-        let changes: [(&str, fn(&mut TrainConfig)); 4] = [
+        type Change = fn(&mut TrainConfig);
+        let changes: [(&str, Change); 4] = [
             ("data.binarization.seed", |c| {
                 c.data.binarization = Binarization::Dynamic { seed: BEYOND };
             }),
