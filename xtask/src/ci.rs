@@ -176,9 +176,9 @@ fn summary(steps: &[Step], ended: &[(Step, Outcome, Duration)], total: Duration)
             Some((_, Outcome::Skipped(reason), _)) => format!("skipped             {reason}"),
             None => "not run".to_owned(),
         };
-        text.push_str(&format!("{:<8}{line}\n", step.name()));
+        text.push_str(&format!("{:<10}{line}\n", step.name()));
     }
-    text.push_str(&format!("{:<8}{:>16.1} s\n", "total", total.as_secs_f64()));
+    text.push_str(&format!("{:<10}{:>16.1} s\n", "total", total.as_secs_f64()));
     text
 }
 
@@ -200,11 +200,11 @@ mod tests {
             lines,
             [
                 "=== summary ===",
-                "tidy    passed       1.5 s",
-                "cuda    skipped             no toolkit",
-                "fmt     FAILED       2.0 s  2 files differ",
-                "test    not run",
-                "total                4.0 s",
+                "tidy      passed       1.5 s",
+                "cuda      skipped             no toolkit",
+                "fmt       FAILED       2.0 s  2 files differ",
+                "test      not run",
+                "total                  4.0 s",
             ]
         );
     }
