@@ -10,9 +10,9 @@ use candle_core::Tensor;
 use catvae_model::{Activation, CategoricalVae, Layer};
 use gumbel_core::{Generator, fill_gumbel_noise};
 use gumbel_kernels::{
-    AdamStep, LinearShape, Noise, bernoulli_nll, hard_sample, kl_to_uniform, linear_forward,
-    linear_input_gradient, linear_weight_gradient, linear_weight_gradient_adam, relaxed_sample,
-    relaxed_sample_vjp,
+    AdamStep, LinearShape, Noise, bernoulli_nll, hard_sample, kl_to_uniform, largest_magnitude,
+    linear_forward, linear_input_gradient, linear_weight_gradient, linear_weight_gradient_adam,
+    relaxed_sample, relaxed_sample_vjp,
 };
 
 use crate::optimizer::{Moments, f32_values, with_slices};
@@ -404,23 +404,4 @@ fn resize(buffer: &mut Vec<f32>, len: usize) {
 
 fn mean(sums: &[f32], batch: usize) -> f64 {
     sums.iter().map(|&x| f64::from(x)).sum::<f64>() / batch as f64
-}
-
-/// The largest |x|; NaN or infinite if any x is.
-fn largest_magnitude(values: &[f32]) -> f32 {
-    // As integers, the magnitudes of floats have the order of the floats, with NaN above infinity.
-    f32::from_bits(values.iter().fold(0, |m, x| m.max(x.to_bits() & 0x7fff_ffff)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_magnitude_finds_what_is_not_finite() {
-        assert_eq!(largest_magnitude(&[1.0, -3.0, 2.0]), 3.0);
-        assert_eq!(largest_magnitude(&[]), 0.0);
-        assert!(largest_magnitude(&[1.0, f32::NEG_INFINITY]).is_infinite());
-        assert!(largest_magnitude(&[f32::INFINITY, -f32::NAN]).is_nan());
-    }
 }

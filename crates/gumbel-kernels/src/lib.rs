@@ -89,6 +89,7 @@ mod kernel_portable;
 mod kl;
 mod linear;
 mod lines;
+mod magnitude;
 mod pack;
 mod peak;
 mod reduce;
@@ -112,6 +113,7 @@ pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
     linear_weight_gradient_adam,
 };
+pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;
 pub use softmax::{Noise, hard_sample, relaxed_sample, relaxed_sample_vjp};
 

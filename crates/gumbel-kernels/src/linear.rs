@@ -370,6 +370,15 @@ impl Sink for Adam<'_> {
             }
         }
     }
+
+    #[inline(always)]
+    fn prepare<K: Kernel>(&self, kernel: K, rows: Range<usize>, column: usize, width: usize) {
+        for window in [&self.value, &self.exp_avg, &self.exp_avg_sq] {
+            for row in rows.clone() {
+                kernel.prefetch(window.peek(row, column, width));
+            }
+        }
+    }
 }
 
 /// The sums of each column of `dy`, row after row.

@@ -1,0 +1,42 @@
+//! Threads that stay awake for the length of a step.
+
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::Yield;
+
+/// Runs `body` inside the thread pool and keeps the pool's other threads looking for work until it is
+/// done.
+///
+/// A step is some thirty short parallel operations with short serial ones between them. Left alone, a
+/// thread without work gives way to the system after every look at the queues and soon goes to
+/// sleep, and to wake it takes longer than a small product.
+pub(crate) fn awake<R: Send>(body: impl FnOnce() -> R + Send) -> R {
+    let done = AtomicBool::new(false);
+    let done = &done;
+    rayon::scope(|scope| {
+        let here = rayon::current_thread_index();
+        for _ in 1..rayon::current_num_threads() {
+            scope.spawn(move |_| {
+                // Here, `body` would wait for itself.
+                let elsewhere = rayon::current_thread_index() != here;
+                while elsewhere && !done.load(Ordering::Relaxed) {
+                    if rayon::yield_now() == Some(Yield::Idle) {
+                        spin_loop();
+                    }
+                }
+            });
+        }
+        let _done = SetOnDrop(done);
+        body()
+    })
+}
+
+/// Also when `body` panics: the scope waits for what it has spawned.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
