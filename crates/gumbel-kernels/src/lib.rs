@@ -74,7 +74,6 @@ mod bernoulli;
 mod chacha;
 mod elementwise;
 mod error;
-mod gather;
 mod gemm;
 mod gumbel;
 mod gumbel_softmax;
@@ -92,6 +91,7 @@ mod lines;
 mod magnitude;
 mod pack;
 mod peak;
+mod pixels;
 mod reduce;
 mod rows;
 mod softmax;
@@ -105,7 +105,6 @@ pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
 pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
-pub use gather::{GatherError, Pixels, gather_rows};
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
 pub use kl::kl_to_uniform;
@@ -115,6 +114,7 @@ pub use linear::{
 };
 pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;
+pub use pixels::{Pixels, pixels_to_f32};
 pub use softmax::{Noise, hard_sample, relaxed_sample, relaxed_sample_vjp};
 
 /// The vector instructions in use on this processor: `avx512`, `avx2`, `neon` or `portable`.

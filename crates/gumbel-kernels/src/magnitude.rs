@@ -23,8 +23,10 @@ impl Task for Largest<'_> {
                 *largest = (*largest).max(x.to_bits() & !(1 << 31));
             }
         }
-        let rest = rest.iter().map(|x| x.to_bits() & !(1 << 31));
-        f32::from_bits(largest.into_iter().chain(rest).max().unwrap_or(0))
+        for (largest, x) in largest.iter_mut().zip(rest) {
+            *largest = (*largest).max(x.to_bits() & !(1 << 31));
+        }
+        f32::from_bits(largest.into_iter().fold(0, u32::max))
     }
 }
 
