@@ -74,7 +74,6 @@ mod bernoulli;
 mod chacha;
 mod elementwise;
 mod error;
-mod gather;
 mod gemm;
 mod gumbel;
 mod gumbel_softmax;
@@ -89,8 +88,10 @@ mod kernel_portable;
 mod kl;
 mod linear;
 mod lines;
+mod magnitude;
 mod pack;
 mod peak;
+mod pixels;
 mod reduce;
 mod rows;
 mod softmax;
@@ -104,7 +105,6 @@ pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
 pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
-pub use gather::{GatherError, Pixels, gather_rows};
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
 pub use kl::kl_to_uniform;
@@ -112,7 +112,9 @@ pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
     linear_weight_gradient_adam,
 };
+pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;
+pub use pixels::{Pixels, pixels_to_f32};
 pub use softmax::{Noise, hard_sample, relaxed_sample, relaxed_sample_vjp};
 
 /// The vector instructions in use on this processor: `avx512`, `avx2`, `neon` or `portable`.
