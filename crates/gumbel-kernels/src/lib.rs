@@ -74,6 +74,7 @@ mod bernoulli;
 mod chacha;
 mod elementwise;
 mod error;
+mod fini;
 mod gather;
 mod gemm;
 mod gumbel;
@@ -94,6 +95,7 @@ mod peak;
 mod reduce;
 mod rows;
 mod softmax;
+mod straight_through;
 #[cfg(test)]
 mod test_support;
 mod vmath;
@@ -104,6 +106,7 @@ pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
 pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
+pub use fini::Fini;
 pub use gather::{GatherError, Pixels, gather_rows};
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
@@ -113,7 +116,8 @@ pub use linear::{
     linear_weight_gradient_adam,
 };
 pub use peak::peak_gflops;
-pub use softmax::{Noise, hard_sample, relaxed_sample, relaxed_sample_vjp};
+pub use softmax::{softmax, softmax_vjp};
+pub use straight_through::{ConditionalDraws, StraightThrough, straight_through_vjp};
 
 /// The vector instructions in use on this processor: `avx512`, `avx2`, `neon` or `portable`.
 pub fn instruction_set() -> &'static str {
