@@ -1,4 +1,5 @@
-//! Vectorised slice kernels behind gumbel-core and the categorical VAE: matrix products, exp and log, counter-based random bits.
+//! Vectorised slice kernels behind gumbel-core and the categorical VAE: matrix products, exp and log, counter-based random bits,
+//! samples of categories and the gradients through them.
 //!
 //! Everything here is a function over slices; there are no tensors, no files and no global state
 //! beyond scratch buffers that each thread keeps.
