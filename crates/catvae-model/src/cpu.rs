@@ -4,8 +4,9 @@ use candle_core::{CpuStorage, Error, Layout, Result, Storage};
 
 /// The values behind a layout.
 pub(crate) fn f32_slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let (start, end) =
-        layout.contiguous_offsets().ok_or(Error::RequiresContiguous { op: "kernel" }.bt())?;
+    let (start, end) = layout
+        .contiguous_offsets()
+        .ok_or_else(|| Error::RequiresContiguous { op: "kernel" }.bt())?;
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 

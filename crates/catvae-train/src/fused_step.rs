@@ -11,8 +11,8 @@ use catvae_model::{Activation, CategoricalVae, Layer};
 use gumbel_core::Generator;
 use gumbel_core::estimators::{Estimator, SampledRows};
 use gumbel_kernels::{
-    AdamStep, LinearShape, bernoulli_nll, kl_to_uniform, linear_forward, linear_input_gradient,
-    linear_weight_gradient, linear_weight_gradient_adam,
+    AdamStep, LinearShape, bernoulli_nll, kl_to_uniform, largest_magnitude, linear_forward,
+    linear_input_gradient, linear_weight_gradient, linear_weight_gradient_adam,
 };
 
 use crate::optimizer::{Moments, f32_values, with_slices};
@@ -137,10 +137,17 @@ impl FusedStep {
         timed(&mut times.backward_products, || self.encoder.backward(encoder, batch, None))?;
 
         let z = self.z.values();
-        for (prefix, tape, layers, x) in
-            [("encoder", &self.encoder, encoder, images), ("decoder", &self.decoder, decoder, z)]
-        {
-            if let Some(layer) = tape.first_overflow(layers, batch, x, &mut self.d_weight)? {
+        let (in_encoder, in_decoder) = rayon::join(
+            || self.encoder.may_overflow(batch, images),
+            || self.decoder.may_overflow(batch, z),
+        );
+        for (may_overflow, prefix, tape, layers, x) in [
+            (in_encoder, "encoder", &self.encoder, encoder, images),
+            (in_decoder, "decoder", &self.decoder, decoder, z),
+        ] {
+            if may_overflow
+                && let Some(layer) = tape.first_overflow(layers, batch, x, &mut self.d_weight)?
+            {
                 return Ok(Some(format!("{prefix}.{}.weight", 2 * layer)));
             }
         }
@@ -275,10 +282,18 @@ impl Tape {
         Ok(())
     }
 
-    /// The first layer with a weight gradient that is not finite.
+    /// Whether a weight gradient might not be finite.
     ///
-    /// A sum over the batch of products cannot leave f32's range while the largest factors, times
-    /// the batch, stay inside it; only where that bound fails are the gradients themselves looked at.
+    /// A sum over the batch of products cannot leave f32's range while the largest factors, times the
+    /// batch, stay inside it: where this is false, nobody needs to look at the gradients.
+    fn may_overflow(&self, batch: usize, x: &[f32]) -> bool {
+        self.d_outputs.iter().enumerate().any(|(i, d_output)| {
+            let input = largest_magnitude(self.input_of(i, x)).max(1.0);
+            !(largest_magnitude(d_output) * input * batch as f32).is_finite()
+        })
+    }
+
+    /// The first layer with a weight gradient that is not finite.
     fn first_overflow(
         &self,
         layers: &[Layer],
@@ -288,15 +303,11 @@ impl Tape {
     ) -> Result<Option<usize>> {
         for (i, layer) in layers.iter().enumerate() {
             let (input, d_output) = (self.input_of(i, x), &self.d_outputs[i]);
-            let largest = largest_magnitude(d_output);
-            let bound = largest * largest_magnitude(input).max(1.0) * batch as f32;
-            if bound.is_finite() {
-                continue;
-            }
             let shape = shape_of(layer, batch)?;
             resize(d_weight, shape.outputs * shape.inputs);
             linear_weight_gradient(shape, d_output, input, d_weight, None)?;
-            if !largest.is_finite() || !largest_magnitude(d_weight).is_finite() {
+            if !largest_magnitude(d_output).is_finite() || !largest_magnitude(d_weight).is_finite()
+            {
                 return Ok(Some(i));
             }
         }
@@ -370,23 +381,4 @@ fn resize(buffer: &mut Vec<f32>, len: usize) {
 
 fn mean(sums: &[f32], batch: usize) -> f64 {
     sums.iter().map(|&x| f64::from(x)).sum::<f64>() / batch as f64
-}
-
-/// The largest |x|; NaN or infinite if any x is.
-fn largest_magnitude(values: &[f32]) -> f32 {
-    // As integers, the magnitudes of floats have the order of the floats, with NaN above infinity.
-    f32::from_bits(values.iter().fold(0, |m, x| m.max(x.to_bits() & 0x7fff_ffff)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_magnitude_finds_what_is_not_finite() {
-        assert_eq!(largest_magnitude(&[1.0, -3.0, 2.0]), 3.0);
-        assert_eq!(largest_magnitude(&[]), 0.0);
-        assert!(largest_magnitude(&[1.0, f32::NEG_INFINITY]).is_infinite());
-        assert!(largest_magnitude(&[f32::INFINITY, -f32::NAN]).is_nan());
-    }
 }

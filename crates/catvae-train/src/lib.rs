@@ -19,6 +19,7 @@ mod optimizer;
 mod run_dir;
 mod step_times;
 pub mod stream;
+mod team;
 mod trainer;
 #[doc(hidden)]
 pub mod untrusted;

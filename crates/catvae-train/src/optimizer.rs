@@ -219,7 +219,9 @@ pub(crate) fn f32_values<'a>(
 }
 
 fn contiguous(layout: &Layout) -> candle_core::Result<(usize, usize)> {
-    layout.contiguous_offsets().ok_or(candle_core::Error::RequiresContiguous { op: "kernel" }.bt())
+    // Made only where it is needed: with RUST_BACKTRACE set, it looks the whole stack up.
+    let error = || candle_core::Error::RequiresContiguous { op: "kernel" }.bt();
+    layout.contiguous_offsets().ok_or_else(error)
 }
 
 /// # Errors

@@ -16,6 +16,7 @@ use crate::evaluate::scalar;
 use crate::fused_step::{FusedStep, Loss, Request};
 use crate::step_times::StepTimes;
 use crate::stream;
+use crate::team::awake;
 use crate::{
     EpochMetrics, Error, LoadedCheckpoint, LockedRun, Objective, Optimizer, Position, Result,
     TrainConfig, evaluate,
@@ -300,9 +301,7 @@ impl Trainer {
     fn step(&mut self, batch: &Batch, temperature: f64) -> Result<StepLoss> {
         match self.fused.take() {
             Some(mut fused) => {
-                // Inside the pool, where the operations of a step find their threads awake: from
-                // outside, each would wake a worker and sleep until it is done.
-                let loss = rayon::scope(|_| self.fused_step(&mut fused, batch, temperature));
+                let loss = awake(|| self.fused_step(&mut fused, batch, temperature));
                 self.fused = Some(fused);
                 loss
             }

@@ -5,8 +5,8 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gumbel_kernels::{
     ConditionalDraws, GumbelStream, Pixels, StraightThrough, WordStream, bernoulli_nll, exp,
-    gather_rows, gumbel_one_hot, gumbel_softmax, kl_to_uniform, ln, sigmoid, softmax, softmax_vjp,
-    softplus, straight_through_vjp,
+    gumbel_one_hot, gumbel_softmax, kl_to_uniform, ln, pixels_to_f32, sigmoid, softmax,
+    softmax_vjp, softplus, straight_through_vjp,
 };
 
 fn values(len: usize) -> Vec<f32> {
@@ -96,14 +96,13 @@ fn straight_through(c: &mut Criterion) {
 fn images(c: &mut Criterion) {
     let (batch, n_pixels) = (100, 784);
     let logits = values(batch * n_pixels);
-    let pixels: Vec<u8> = (0..10_000 * n_pixels).map(|i| (i % 251) as u8).collect();
-    let indices: Vec<u32> = (0..batch as u32).map(|i| i * 97).collect();
+    let pixels: Vec<u8> = (0..batch * n_pixels).map(|i| (i % 251) as u8).collect();
     let mut targets = vec![0.0; batch * n_pixels];
     let (mut nll, mut d_logits) = (vec![0.0; batch], vec![0.0; batch * n_pixels]);
     let mut group = c.benchmark_group("images 100x784");
     group.throughput(Throughput::Elements((batch * n_pixels) as u64));
-    group.bench_function("gather", |b| {
-        b.iter(|| gather_rows(&pixels, n_pixels, &indices, Pixels::Grey, black_box(&mut targets)))
+    group.bench_function("from bytes", |b| {
+        b.iter(|| pixels_to_f32(&pixels, Pixels::Grey, black_box(&mut targets)))
     });
     group.bench_function("bernoulli with gradient", |b| {
         b.iter(|| {

@@ -28,6 +28,11 @@ pub(crate) trait Sink: Send {
         width: usize,
         sums: &Tile,
     );
+
+    /// Announces a tile whose sums are about to be computed, so that what `take` will read can be
+    /// fetched meanwhile.
+    #[inline(always)]
+    fn prepare<K: Kernel>(&self, _: K, _: Range<usize>, _column: usize, _width: usize) {}
 }
 
 /// A part of the output and the sink that owns it.
@@ -172,6 +177,7 @@ impl<S: Sink> Product<'_, S> {
                         stride: width.next_multiple_of(LINE),
                     },
                 };
+                self.part.sink.prepare(kernel, rows.clone(), first, width);
                 let shape = (rows.len(), width.div_ceil(LINE), depth);
                 kernel.multiply(shape, a, b, true, &mut sums);
                 self.part.sink.take(kernel, rows.clone(), first, width, &sums);

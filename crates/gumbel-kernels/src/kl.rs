@@ -69,47 +69,78 @@ impl Task for Divergence<'_> {
     fn run<K: Kernel>(self, kernel: K) {
         let n_classes = self.n_classes;
         let ln_classes = (n_classes as f64).ln() as f32;
-        let rows = self
-            .logits
-            .chunks_exact(n_classes)
-            .zip(self.kl)
-            .zip(self.d_logits.chunks_exact_mut(n_classes));
-        for ((logits, kl), d_logits) in rows {
-            let divergence = if n_classes <= LINE {
-                short_row(kernel, self.scale, logits, d_logits)
-            } else {
-                long_row(kernel, self.scale, logits, d_logits)
-            };
-            // Rounding can take the smallest divergences a little below zero.
-            let divergence = divergence + ln_classes;
-            *kl = if divergence < 0.0 { 0.0 } else { divergence };
+        // Rounding can take the smallest divergences a little below zero.
+        let above_zero = |kl: f32| if kl < 0.0 { 0.0 } else { kl };
+        if n_classes <= LINE {
+            let blocks = self
+                .logits
+                .chunks(LINE * n_classes)
+                .zip(self.kl.chunks_mut(LINE))
+                .zip(self.d_logits.chunks_mut(LINE * n_classes));
+            for ((logits, kl), d_logits) in blocks {
+                let neg_entropy = short_rows(kernel, n_classes, self.scale, logits, d_logits);
+                for (kl, neg_entropy) in kl.iter_mut().zip(neg_entropy) {
+                    *kl = above_zero(neg_entropy + ln_classes);
+                }
+            }
+        } else {
+            let rows = self
+                .logits
+                .chunks_exact(n_classes)
+                .zip(self.kl)
+                .zip(self.d_logits.chunks_exact_mut(n_classes));
+            for ((logits, kl), d_logits) in rows {
+                let neg_entropy = long_row(kernel, self.scale, logits, d_logits);
+                *kl = above_zero(neg_entropy + ln_classes);
+            }
         }
     }
 }
 
-/// `Σ q ln q` and its gradient for a row that fits one vector.
+/// `Σ q ln q` and its gradient for up to 16 rows of up to 16 classes. What there is one of for each
+/// row, the logarithm and the quotients, is computed for all rows at once.
 #[inline(always)]
-fn short_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], d_logits: &mut [f32]) -> f32 {
-    let mut y = kernel.load(logits, f32::NEG_INFINITY);
-    let largest = max(y);
-    let (mut e, mut weighted) = ([0.0; LINE], [0.0; LINE]);
-    for i in 0..LINE {
-        y[i] = bounded(y[i] - largest);
-        e[i] = exp_nonpositive(y[i]);
-        weighted[i] = e[i] * y[i];
+fn short_rows<K: Kernel>(
+    kernel: K,
+    n_classes: usize,
+    scale: f32,
+    logits: &[f32],
+    d_logits: &mut [f32],
+) -> [f32; LINE] {
+    let (mut y, mut e) = ([[0.0; LINE]; LINE], [[0.0; LINE]; LINE]);
+    // A total of one where there is no row, so that no lane divides by zero.
+    let (mut total, mut weighted) = ([1.0; LINE], [0.0; LINE]);
+    for (r, logits) in logits.chunks_exact(n_classes).enumerate() {
+        let mut row = kernel.load(logits, f32::NEG_INFINITY);
+        let largest = max(row);
+        let mut products = [0.0; LINE];
+        for i in 0..LINE {
+            row[i] = bounded(row[i] - largest);
+            e[r][i] = exp_nonpositive(row[i]);
+            products[i] = e[r][i] * row[i];
+        }
+        y[r] = row;
+        total[r] = sum(e[r]);
+        weighted[r] = sum(products);
     }
-    let total = sum(e);
-    let ln_total = ln_normal(total);
-    let neg_entropy = sum(weighted) / total - ln_total;
-    let (factor, offset) = (scale / total, ln_total + neg_entropy);
-    for i in 0..LINE {
-        y[i] = factor * e[i] * (y[i] - offset);
+    let (mut neg_entropy, mut factor, mut offset) = ([0.0; LINE], [0.0; LINE], [0.0; LINE]);
+    for r in 0..LINE {
+        let ln_total = ln_normal(total[r]);
+        neg_entropy[r] = weighted[r] / total[r] - ln_total;
+        factor[r] = scale / total[r];
+        offset[r] = ln_total + neg_entropy[r];
     }
-    kernel.store(&y, d_logits);
+    for (r, d_logits) in d_logits.chunks_exact_mut(n_classes).enumerate() {
+        let mut d = [0.0; LINE];
+        for i in 0..LINE {
+            d[i] = factor[r] * e[r][i] * (y[r][i] - offset[r]);
+        }
+        kernel.store(&d, d_logits);
+    }
     neg_entropy
 }
 
-/// The same for a longer row; `d_logits` keeps the exponentials until the sums are known.
+/// The same for one longer row; `d_logits` keeps the exponentials until the sums are known.
 #[inline(always)]
 fn long_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], d_logits: &mut [f32]) -> f32 {
     let mut largest = [f32::NEG_INFINITY; LINE];

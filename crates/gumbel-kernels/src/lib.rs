@@ -76,7 +76,6 @@ mod chacha;
 mod elementwise;
 mod error;
 mod fini;
-mod gather;
 mod gemm;
 mod gumbel;
 mod gumbel_softmax;
@@ -91,8 +90,10 @@ mod kernel_portable;
 mod kl;
 mod linear;
 mod lines;
+mod magnitude;
 mod pack;
 mod peak;
+mod pixels;
 mod reduce;
 mod rows;
 mod softmax;
@@ -108,7 +109,6 @@ pub use chacha::WordStream;
 pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
 pub use fini::Fini;
-pub use gather::{GatherError, Pixels, gather_rows};
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
 pub use kl::kl_to_uniform;
@@ -116,7 +116,9 @@ pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
     linear_weight_gradient_adam,
 };
+pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;
+pub use pixels::{Pixels, pixels_to_f32};
 pub use softmax::{softmax, softmax_vjp};
 pub use straight_through::{ConditionalDraws, StraightThrough, straight_through_vjp};
 

@@ -298,8 +298,10 @@ impl Sink for InputGradient<'_> {
                 let output = output[start..start + width].chunks(LINE);
                 for (line, output) in lines.iter_mut().zip(output) {
                     let output = kernel.load(output, 0.0);
-                    for (lane, output) in line.0.iter_mut().zip(output) {
-                        *lane = if output > 0.0 { *lane } else { 0.0 };
+                    for i in 0..LINE {
+                        // A mask of bits: a choice between floats compiles to a branch for each lane.
+                        let mask = u32::from(output[i] > 0.0).wrapping_neg();
+                        line.0[i] = f32::from_bits(line.0[i].to_bits() & mask);
                     }
                 }
             }
@@ -367,6 +369,15 @@ impl Sink for Adam<'_> {
                 value.zip(exp_avg).zip(exp_avg_sq).zip(sums)
             {
                 self.step.apply(kernel, value, exp_avg, exp_avg_sq, &sums.0);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn prepare<K: Kernel>(&self, kernel: K, rows: Range<usize>, column: usize, width: usize) {
+        for window in [&self.value, &self.exp_avg, &self.exp_avg_sq] {
+            for row in rows.clone() {
+                kernel.prefetch(window.peek(row, column, width));
             }
         }
     }
