@@ -15,7 +15,7 @@ use crate::isa::{Isa, Kernel, Task};
 use crate::lines::LINE;
 use crate::reduce::{larger, max, sum};
 use crate::rows::{check_rows, rows_per_chunk};
-use crate::vmath::{exp_nonpositive, ln, ln_normal, softplus};
+use crate::vmath::{exp_nonpositive, ln, ln_normal, ln_one_plus};
 
 /// A rule for the gradient at the logits of an exact sample `D`, from the gradient at `D`.
 ///
@@ -313,7 +313,8 @@ impl Rows<'_> {
                 let (y, d) = (kernel.load(y, 0.0), kernel.load(d, 0.0));
                 for i in 0..LINE {
                     total[i] += y[i];
-                    dot[i] += if y[i] == 0.0 { 0.0 } else { y[i] * d[i] };
+                    let product = y[i] * d[i];
+                    dot[i] += if y[i] == 0.0 { 0.0 } else { product };
                 }
             }
             let total = sum(total);
@@ -323,7 +324,8 @@ impl Rows<'_> {
                 let (y, d) = (kernel.load(y, 0.0), kernel.load(d, 0.0));
                 let mut sums = kernel.load(out, 0.0);
                 for i in 0..LINE {
-                    sums[i] += if y[i] == 0.0 { 0.0 } else { factor * y[i] * (d[i] - mean) };
+                    let d_logit = factor * y[i] * (d[i] - mean);
+                    sums[i] += if y[i] == 0.0 { 0.0 } else { d_logit };
                 }
                 kernel.store(&sums, out);
             }
@@ -360,27 +362,17 @@ impl Rows<'_> {
             draws.noise.fill_with(kernel, draws.position.wrapping_add(first), y);
             let rows = y.chunks_exact_mut(n).zip(log_probs.chunks_exact(n));
             for ((row, log_probs), hard) in rows.zip(self.hard.chunks_exact(n)) {
-                let mut at_sample = [0.0; LINE];
-                for (noise, hard) in row.chunks(LINE).zip(hard.chunks(LINE)) {
-                    let (noise, hard) = (kernel.load(noise, 0.0), kernel.load(hard, 0.0));
-                    for i in 0..LINE {
-                        at_sample[i] += if hard[i] > 0.0 { noise[i] } else { 0.0 };
-                    }
+                distances(kernel, log_probs, hard, row);
+            }
+            for line in y.chunks_mut(LINE) {
+                let mut e = kernel.load(line, 0.0);
+                for e in &mut e {
+                    // (1 + eˣ)^(-1/τ), by the logarithm of what is at most 2.
+                    let below = if *e > 0.0 { *e } else { 0.0 };
+                    let below = below + ln_one_plus(exp_nonpositive(-e.abs()));
+                    *e = exp_nonpositive(below * scale);
                 }
-                let at_sample = sum(at_sample);
-                let lines = row.chunks_mut(LINE).zip(log_probs.chunks(LINE)).zip(hard.chunks(LINE));
-                for ((row, log_probs), hard) in lines {
-                    let mut y = kernel.load(row, 0.0);
-                    let log_probs = kernel.load(log_probs, f32::NEG_INFINITY);
-                    let hard = kernel.load(hard, 0.0);
-                    for i in 0..LINE {
-                        // A masked class lies infinitely far below.
-                        let below = softplus((at_sample - y[i]) - log_probs[i]);
-                        let e = exp_nonpositive(below * scale);
-                        y[i] = if hard[i] > 0.0 { 1.0 } else { e };
-                    }
-                    kernel.store(&y, row);
-                }
+                kernel.store(&e, line);
             }
             self.add(kernel, weight / (temperature * draws.count as f32), y);
         }
@@ -410,6 +402,30 @@ impl Rows<'_> {
             }
         }
         SYSTEM.set((system, buffer));
+    }
+}
+
+/// From noise to `x` such that perturbed logits lie `ln(1 + eˣ)` below the class of `hard`, where `x = -∞`.
+#[inline(always)]
+fn distances<K: Kernel>(kernel: K, log_probs: &[f32], hard: &[f32], row: &mut [f32]) {
+    let mut at_sample = [0.0; LINE];
+    for (noise, hard) in row.chunks(LINE).zip(hard.chunks(LINE)) {
+        let (noise, hard) = (kernel.load(noise, 0.0), kernel.load(hard, 0.0));
+        for i in 0..LINE {
+            at_sample[i] += hard[i] * noise[i];
+        }
+    }
+    let at_sample = sum(at_sample);
+    let lines = row.chunks_mut(LINE).zip(log_probs.chunks(LINE)).zip(hard.chunks(LINE));
+    for ((row, log_probs), hard) in lines {
+        let mut x = kernel.load(row, 0.0);
+        let (log_probs, hard) = (kernel.load(log_probs, 0.0), kernel.load(hard, 0.0));
+        for i in 0..LINE {
+            // A masked class, of log-probability -∞, lies infinitely far below.
+            let below = (at_sample - x[i]) - log_probs[i];
+            x[i] = if hard[i] > 0.0 { f32::NEG_INFINITY } else { below };
+        }
+        kernel.store(&x, row);
     }
 }
 
