@@ -1,7 +1,9 @@
 //! `cargo xtask ci`: every check that has to pass before a change lands, cheapest first.
 
 mod deps;
+mod features;
 mod readme;
+mod spelling;
 mod tidy;
 
 use std::process::{Command, Stdio};
@@ -25,12 +27,16 @@ pub(crate) struct Args {
 enum Step {
     /// Rules of this repository that no other tool checks
     Tidy,
+    /// Misspelt words in documentation, comments and names
+    Spelling,
     /// Formatting
     Fmt,
     /// Licences, duplicate versions and unused dependencies, offline
     Deps,
     /// Lints of all targets
     Clippy,
+    /// Every package compiles by itself, with each feature that needs no toolkit
+    Features,
     /// Unit, integration and documentation tests
     Test,
     /// Documentation builds without a warning
@@ -91,6 +97,7 @@ impl Step {
         let root = workspace::root()?;
         match self {
             Self::Tidy => complain(&tidy::check(&root)?)?,
+            Self::Spelling => complain(&spelling::check(&root)?)?,
             Self::Fmt => process::run(cargo().args(["fmt", "--all", "--check"]))?,
             Self::Deps => complain(&deps::check(&root)?)?,
             Self::Clippy => {
@@ -103,6 +110,7 @@ impl Step {
                     "warnings",
                 ]))?;
             }
+            Self::Features => features::check(&root)?,
             Self::Test => process::run(cargo().args(["test", "--workspace"]))?,
             Self::Docs => {
                 let mut command = cargo();
@@ -168,9 +176,9 @@ fn summary(steps: &[Step], ended: &[(Step, Outcome, Duration)], total: Duration)
             Some((_, Outcome::Skipped(reason), _)) => format!("skipped             {reason}"),
             None => "not run".to_owned(),
         };
-        text.push_str(&format!("{:<8}{line}\n", step.name()));
+        text.push_str(&format!("{:<10}{line}\n", step.name()));
     }
-    text.push_str(&format!("{:<8}{:>16.1} s\n", "total", total.as_secs_f64()));
+    text.push_str(&format!("{:<10}{:>16.1} s\n", "total", total.as_secs_f64()));
     text
 }
 
@@ -192,11 +200,11 @@ mod tests {
             lines,
             [
                 "=== summary ===",
-                "tidy    passed       1.5 s",
-                "cuda    skipped             no toolkit",
-                "fmt     FAILED       2.0 s  2 files differ",
-                "test    not run",
-                "total                4.0 s",
+                "tidy      passed       1.5 s",
+                "cuda      skipped             no toolkit",
+                "fmt       FAILED       2.0 s  2 files differ",
+                "test      not run",
+                "total                  4.0 s",
             ]
         );
     }

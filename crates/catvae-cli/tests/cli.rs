@@ -153,6 +153,16 @@ fn a_run_goes_on_longer_after_resume_and_refuses_other_settings() {
 }
 
 #[test]
+fn a_schedule_whose_first_value_is_rounded_resumes_as_it_was_written() {
+    let place = Place::new();
+    // 0.2 + (0.9 - 0.2) is not 0.9.
+    place.ok(&format!(
+        "{SMALL} --schedule cosine --temperature 0.9 --temperature-end 0.2 --epochs 1 --out run"
+    ));
+    place.ok("train --resume --epochs 2 --out run");
+}
+
+#[test]
 fn a_folder_that_holds_a_run_is_not_overwritten() {
     let place = Place::new();
     place.ok(&format!("{SMALL} --epochs 1 --out run"));

@@ -73,13 +73,15 @@ impl Default for DataSettings {
 /// | `optimizer` | `adam` | update rule | `adam`, `radam` |
 /// | `learning_rate` | 1e-3 | its step size | finite, > 0 |
 /// | `estimator` | `gumbel-softmax` | gradient through the discrete sample | see [`Estimator`] |
-/// | `seed` | 0 | fixes initialisation, order and noise | any up to 2^63 − 1 |
+/// | `seed` | 0 | fixes initialisation, order and noise | |
 /// | `eval_every` | 1 | epochs between test evaluations; 0 for the last epoch only | |
 /// | `unrelaxed` | true | track the unrelaxed objective beside the relaxed one | |
 /// | `checkpoint_every` | 0 | steps between checkpoints besides the one after each epoch; 0 for none | |
 /// | `keep_checkpoints` | 3 | how many of the newest stay | ≥ 1 |
 /// | `keep_best` | true | keep the one with the best test objective besides | |
 /// | `clip_gradient_norm` | none | largest norm of the whole gradient | finite, > 0 |
+///
+/// Integers end at 2^63 − 1, as TOML's do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingSettings {
@@ -93,7 +95,7 @@ pub struct TrainingSettings {
     pub learning_rate: f64,
     /// How a gradient gets through the discrete sample.
     pub estimator: Estimator,
-    /// Fixes initialisation, order and noise. TOML's integers end at 2^63 − 1.
+    /// Fixes initialisation, order and noise.
     pub seed: u64,
     /// Epochs between evaluations on the test images; 0 for the last epoch only.
     pub eval_every: usize,
@@ -184,12 +186,12 @@ impl TrainConfig {
         at_least_one("data.n_train", self.data.n_train.unwrap_or(1))?;
         at_least_one("data.n_test", self.data.n_test.unwrap_or(1))?;
         check_learning_rate(training.learning_rate)?;
-        if training.seed > i64::MAX as u64 {
-            return Err(Error::Setting {
-                field: "training.seed",
-                range: "at most 2^63 - 1",
-                value: training.seed.to_string(),
-            });
+        for (field, value) in self.integers() {
+            // Beyond this, config.toml could not hold it.
+            if value > i64::MAX as u64 {
+                let (range, value) = ("at most 2^63 - 1", value.to_string());
+                return Err(Error::Setting { field, range, value });
+            }
         }
         if let Some(norm) = training.clip_gradient_norm
             && !(norm.is_finite() && norm > 0.0)
@@ -202,6 +204,33 @@ impl TrainConfig {
         }
         self.temperature.checked()?;
         Ok(())
+    }
+
+    /// Every integer that no other check keeps within TOML's.
+    fn integers(&self) -> [(&'static str, u64); 10] {
+        let (data, training) = (&self.data, &self.training);
+        let binarization_seed = match data.binarization {
+            Binarization::Grey | Binarization::Threshold => 0,
+            Binarization::Static { seed } | Binarization::Dynamic { seed } => seed,
+        };
+        let temperature = match self.temperature {
+            TemperatureSchedule::Constant { .. } => ("temperature", 0),
+            TemperatureSchedule::Linear { steps, .. }
+            | TemperatureSchedule::Cosine { steps, .. } => ("temperature.steps", steps),
+            TemperatureSchedule::Exponential { every, .. } => ("temperature.every", every),
+        };
+        [
+            ("data.binarization.seed", binarization_seed),
+            ("data.n_train", data.n_train.unwrap_or(0) as u64),
+            ("data.n_test", data.n_test.unwrap_or(0) as u64),
+            ("training.epochs", training.epochs as u64),
+            ("training.batch_size", training.batch_size as u64),
+            ("training.seed", training.seed),
+            ("training.eval_every", training.eval_every as u64),
+            ("training.checkpoint_every", training.checkpoint_every),
+            ("training.keep_checkpoints", training.keep_checkpoints as u64),
+            temperature,
+        ]
     }
 
     /// Reads a configuration file. What it leaves out has its default.
@@ -396,6 +425,30 @@ mod tests {
         ] {
             let error = TrainConfig::from_toml(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn integers_that_no_file_can_hold_are_named() {
+        const BEYOND: u64 = 1 << 63;
+        type Change = fn(&mut TrainConfig);
+        let changes: [(&str, Change); 4] = [
+            ("data.binarization.seed", |c| {
+                c.data.binarization = Binarization::Dynamic { seed: BEYOND };
+            }),
+            ("training.seed", |c| c.training.seed = BEYOND),
+            ("training.checkpoint_every", |c| c.training.checkpoint_every = BEYOND),
+            ("temperature.steps", |c| {
+                let (init, end, steps) = (1.0, 0.5, BEYOND);
+                c.temperature = TemperatureSchedule::Linear { init, end, steps };
+            }),
+        ];
+        for (field, change) in changes {
+            let mut config = TrainConfig::default();
+            change(&mut config);
+            let error = config.check().unwrap_err().to_string();
+            let expected = format!("{field} must be at most 2^63 - 1, but is 9223372036854775808");
+            assert_eq!(error, expected);
         }
     }
 

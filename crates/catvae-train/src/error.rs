@@ -158,6 +158,14 @@ pub enum Error {
         /// The newest checkpoint before it.
         checkpoint: Option<PathBuf>,
     },
+    /// Metrics or a checkpoint of a run could not be written.
+    #[error("{error}. {}", last_checkpoint(checkpoint))]
+    NotKept {
+        /// What went wrong; shown in this one's words, and so not its source.
+        error: Box<Error>,
+        /// The newest checkpoint before it, as it was written.
+        checkpoint: Option<PathBuf>,
+    },
     /// A parameter got no gradient: the graph is broken.
     #[error("the loss does not depend on {parameter}: no gradient reaches it")]
     NoGradient {
@@ -203,7 +211,7 @@ pub enum Error {
 
 fn last_checkpoint(path: &Option<PathBuf>) -> String {
     match path {
-        Some(path) => format!("The last good checkpoint is {}", path.display()),
+        Some(path) => format!("Last good checkpoint: {}", path.display()),
         None => "There is no checkpoint yet".to_owned(),
     }
 }

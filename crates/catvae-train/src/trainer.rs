@@ -211,22 +211,22 @@ impl Trainer {
     /// the run folder.
     ///
     /// # Errors
-    /// [`Error::NotFinite`]; [`Error::Io`] when something cannot
-    /// be kept. Checkpoints written before stay good.
+    /// [`Error::NotFinite`]; [`Error::NotKept`] when metrics or a checkpoint cannot be written.
+    /// Checkpoints written before stay good.
     pub fn run(
         &mut self,
         dataset: &Dataset,
         run: &LockedRun,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Outcome> {
-        run.metrics().truncate_after(self.position.step)?;
+        self.keep(run, || run.metrics().truncate_after(self.position.step))?;
         while self.position.epochs_done < self.config.training.epochs {
             let progress = self.train_epoch(dataset, run, on_event)?;
             if progress == EpochProgress::Interrupted {
                 return Ok(Outcome::Stopped { checkpoint: self.save(run, on_event)? });
             }
             let metrics = self.finish_epoch(dataset)?;
-            run.write(|| {
+            self.keep(run, || {
                 run.metrics().append(&metrics)?;
                 // Before the checkpoint of the epoch: where that one is on the disk, so is this one.
                 if self.config.training.keep_best && run.metrics().is_best(&metrics)? {
@@ -325,13 +325,14 @@ impl Trainer {
         };
         let loss = fused.forward(&self.model, &request, &mut self.noise);
         let Loss { bce, kl } = loss.map_err(|error| self.in_sampling(error))?;
-        self.check_loss(bce + kl)?;
+        self.check_loss("the loss", bce + kl)?;
         let untimed = Instant::now();
         let bce_unrelaxed = match settings.unrelaxed {
             true => Some(fused.unrelaxed_bce(&self.model, &request, &mut self.unrelaxed_noise)?),
             false => None,
         };
         let untimed = untimed.elapsed();
+        self.check_loss("the unrelaxed loss", bce_unrelaxed.unwrap_or_default())?;
         if let Some(parameter) = fused.backward(&self.model, &request)? {
             return Err(self.not_finite(format!("the gradient of {parameter} is not finite")));
         }
@@ -354,7 +355,7 @@ impl Trainer {
         );
         let objective = objective.map_err(|error| self.in_sampling(error))?;
         let (bce, kl) = (scalar(&objective.neg_elbo.bce)?, scalar(&objective.neg_elbo.kl)?);
-        self.check_loss(bce + kl)?;
+        self.check_loss("the loss", bce + kl)?;
 
         let untimed = Instant::now();
         let bce_unrelaxed = if self.config.training.unrelaxed {
@@ -366,16 +367,17 @@ impl Trainer {
             None
         };
         let untimed = untimed.elapsed();
+        self.check_loss("the unrelaxed loss", bce_unrelaxed.unwrap_or_default())?;
 
         let gradients = self.gradients(&objective.neg_elbo.total()?)?;
         self.optimizer.step(&self.parameters, &gradients)?;
         Ok(StepLoss { bce, kl, bce_unrelaxed, untimed })
     }
 
-    fn check_loss(&self, neg_elbo: f64) -> Result<()> {
-        match neg_elbo.is_finite() {
+    fn check_loss(&self, what: &str, nats: f64) -> Result<()> {
+        match nats.is_finite() {
             true => Ok(()),
-            false => Err(self.not_finite(format!("the loss is {neg_elbo}"))),
+            false => Err(self.not_finite(format!("{what} is {nats}"))),
         }
     }
 
@@ -473,13 +475,21 @@ impl Trainer {
         }
     }
 
+    /// Writes something into the run folder; where that fails, the error names the last good checkpoint.
+    fn keep<T>(&self, run: &LockedRun, write: impl FnOnce() -> Result<T>) -> Result<T> {
+        run.write(write).map_err(|error| Error::NotKept {
+            error: Box::new(error),
+            checkpoint: self.last_checkpoint.clone(),
+        })
+    }
+
     fn save(
         &mut self,
         run: &LockedRun,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<PathBuf> {
         let keep = self.config.training.keep_checkpoints;
-        let path = run.write(|| run.checkpoints().save(&self.snapshot(), keep))?;
+        let path = self.keep(run, || run.checkpoints().save(&self.snapshot(), keep))?;
         self.last_checkpoint = Some(path.clone());
         // A wish to stop is heard at the next step.
         let _ = on_event(Event::Checkpoint(&path));
@@ -561,6 +571,53 @@ mod tests {
             fused.iter().zip(&plain).map(|(f, p)| f64::from((f - p).abs())).sum::<f64>()
                 / fused.len() as f64;
         assert!(mean_deviation < 1e-6, "{what}: {mean_deviation:e}");
+    }
+
+    #[test]
+    fn an_infinite_unrelaxed_loss_at_a_finite_relaxed_one_stops_the_step_before_the_update() {
+        for fused in [true, false] {
+            let mut config = TrainConfig::default();
+            config.model = ModelConfig {
+                n_pixels: 4,
+                hidden: vec![3],
+                n_latents: 2,
+                n_categories: 2,
+                ..config.model
+            };
+            let mut trainer = Trainer::new(config, Device::Cpu).unwrap();
+            if !fused {
+                trainer.fused = None;
+            }
+            trainer.last_checkpoint = Some(PathBuf::from("run/checkpoints/step-000000000"));
+            // Both latents take their first category, whose weights together leave f32. Relaxed at
+            // a high temperature, each has half of it, and the sum stays.
+            let set = |name: &str, values: &[f32]| {
+                let parameter = trainer.parameters.iter().find(|p| p.name == name).unwrap();
+                let tensor = Tensor::from_slice(values, parameter.var.shape(), &Device::Cpu);
+                parameter.var.set(&tensor.unwrap()).unwrap();
+            };
+            set("encoder.2.weight", &[0.0; 12]);
+            set("encoder.2.bias", &[10.0, -10.0, 10.0, -10.0]);
+            set("decoder.0.weight", &[2e38, 0.0].repeat(6));
+            set("decoder.2.weight", &[2e-38; 12]);
+            let weights = |trainer: &Trainer| -> Vec<Vec<f32>> {
+                let flat = |p: &Parameter| p.var.flatten_all().unwrap().to_vec1().unwrap();
+                trainer.parameters.iter().map(flat).collect()
+            };
+            let before = weights(&trainer);
+
+            let batch = Batch { images: vec![0.5; 8], len: 2, indices: Vec::new() };
+            let error = trainer.step(&batch, 100.0).unwrap_err().to_string();
+            let [start, checkpoint] =
+                ["the unrelaxed loss is ", "Last good checkpoint: run/checkpoints/step-"];
+            assert!(error.starts_with(start) && error.contains(checkpoint), "{fused}: {error}");
+            assert!(error.contains("at step 1 (epoch 1)"), "{fused}: {error}");
+            assert_eq!(weights(&trainer), before, "{fused}: the weights were updated");
+
+            // The relaxed loss alone is no reason to stop.
+            trainer.config.training.unrelaxed = false;
+            trainer.step(&batch, 100.0).unwrap();
+        }
     }
 
     #[test]

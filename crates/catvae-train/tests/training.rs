@@ -190,7 +190,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_names_the_last_checkpoint() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("at step") && error.contains("the run is stopped"), "{error}");
-    assert!(error.contains("The last good checkpoint is"), "{error}");
+    assert!(error.contains("Last good checkpoint: "), "{error}");
     run.checkpoints().load_newest(&config.model, &Device::Cpu, |e| panic!("{e}")).unwrap();
 }
 

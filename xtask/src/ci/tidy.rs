@@ -34,7 +34,7 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
 }
 
 /// Names relative to the root, with `/`. What git does not ignore; without git, all but the usual outputs.
-fn files(root: &Path) -> Result<Vec<String>> {
+pub(super) fn files(root: &Path) -> Result<Vec<String>> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)

@@ -59,7 +59,14 @@ pub(crate) fn schedule(
     current: TemperatureSchedule,
     n_steps: u64,
 ) -> Result<TemperatureSchedule> {
-    let start = args.temperature.unwrap_or_else(|| current.at(0));
+    // As the file has it: the value at step 0 is rounded, and not below an exponential's `min`.
+    let init = match current {
+        TemperatureSchedule::Constant { value: init }
+        | TemperatureSchedule::Linear { init, .. }
+        | TemperatureSchedule::Cosine { init, .. }
+        | TemperatureSchedule::Exponential { init, .. } => init,
+    };
+    let start = args.temperature.unwrap_or(init);
     let name = match (args.schedule, &current) {
         (Some(name), _) => name,
         (None, TemperatureSchedule::Constant { .. }) => ScheduleName::Constant,

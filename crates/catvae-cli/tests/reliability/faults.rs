@@ -14,6 +14,12 @@ use crate::place::{
 const SMALL_FILES: [&str; 4] =
     ["sh", "-c", "trap '' XFSZ && ulimit -f 8 && exec \"$@\"", "small-files"];
 
+/// The error names the newest checkpoint that is there.
+fn assert_names_last_checkpoint(error: &str, run: &str, step: u64) {
+    let words = format!("Last good checkpoint: {run}/checkpoints/step-{step:09}");
+    assert!(error.lines().any(|line| line.ends_with(&words)), "{words} is missing: {error}");
+}
+
 #[test]
 fn a_metrics_line_that_does_not_fit_is_taken_back_and_the_run_resumes_with_room() {
     let place = Place::new();
@@ -25,6 +31,7 @@ fn a_metrics_line_that_does_not_fit_is_taken_back_and_the_run_resumes_with_room(
     assert_metrics_are_whole(run.path());
     let n_lines = run.metrics().read().unwrap().len();
     let checkpoint = load_whole(&run);
+    assert_names_last_checkpoint(&error, "run", checkpoint.position.step);
     assert!(n_lines > 3 && checkpoint.position.epochs_done == n_lines, "{n_lines} lines");
     place.ok(&format!("{TINY} --resume --epochs {}", n_lines + 2));
     assert_metrics_are_whole(run.path());
@@ -45,6 +52,7 @@ fn a_checkpoint_that_does_not_fit_leaves_the_one_before_and_nothing_half_written
     assert!(error.contains("model.safetensors: File too large"), "{error}");
     assert_eq!(leftovers(&run), Vec::<String>::new());
     assert_eq!(load_whole(&run).position.step, before);
+    assert_names_last_checkpoint(&error, "run", before);
     assert_metrics_are_whole(run.path());
     place.ok(&format!("{wide} --resume --epochs 3"));
 }
@@ -69,9 +77,10 @@ fn a_full_disk_is_said_and_costs_no_checkpoint() {
     let run = place.run();
     assert_eq!(leftovers(&run), Vec::<String>::new());
     assert_metrics_are_whole(run.path());
-    let saved = load_whole(&run).position.epochs_done;
+    let saved = load_whole(&run).position;
+    assert_names_last_checkpoint(&error, "disk/run", saved.step);
     // With room again, the run goes on.
-    place.ok(&format!("{TINY} --resume --epochs {}", saved + 1));
+    place.ok(&format!("{TINY} --resume --epochs {}", saved.epochs_done + 1));
 }
 
 #[test]
@@ -130,6 +139,10 @@ fn a_folder_that_vanishes_ends_the_run_and_no_other_is_begun_in_its_place() {
     let moved = RunDir::new(place.path("moved"));
     let step = load_whole(&moved).position.step;
     assert!(step > 5);
+    // The folder may have gone after a checkpoint was in its place and before it was reported.
+    let (_, named) = error.split_once("Last good checkpoint: run/").unwrap();
+    let named = named.lines().next().unwrap();
+    assert!(place.path("moved").join(named).is_dir(), "{error}");
     assert_metrics_are_whole(Path::new(moved.path()));
     let epochs = load_whole(&moved).position.epochs_done + 1;
     place.ok(&format!("{} --resume --epochs {epochs}", TINY.replace("--out run", "--out moved")));

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "the helpers of tests stop at what fails")]
 
+mod configurations;
 mod faults;
 mod kills;
 mod place;

@@ -1,0 +1,155 @@
+//! Valid configurations of every kind, with values from one end of each range to the other.
+
+use std::path::PathBuf;
+
+use catvae_data::Binarization;
+use catvae_model::{LogitsActivation, ModelConfig};
+use catvae_train::{DataSettings, OptimizerKind, Provenance, TrainConfig, TrainingSettings};
+use gumbel_core::TemperatureSchedule;
+use gumbel_core::estimators::Estimator;
+use proptest::num::f64::{NORMAL, POSITIVE, SUBNORMAL};
+use proptest::prelude::*;
+
+/// The largest integer of TOML.
+const MOST: u64 = i64::MAX as u64;
+
+/// Every size of a network up to a few million weights, every other value up to the end of its range.
+pub(crate) fn any_config() -> impl Strategy<Value = TrainConfig> {
+    (data(), model(), training(), temperatures(), proptest::option::of(provenance())).prop_map(
+        |(data, model, training, temperature, provenance)| TrainConfig {
+            data,
+            model,
+            training,
+            temperature,
+            provenance,
+        },
+    )
+}
+
+/// Also the ends, which a uniform draw would never meet.
+fn integers(least: u64) -> impl Strategy<Value = u64> {
+    prop_oneof![Just(least), least..100, least..=MOST, Just(MOST)]
+}
+
+fn sizes(least: u64) -> impl Strategy<Value = usize> {
+    integers(least).prop_map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+}
+
+fn positive() -> impl Strategy<Value = f64> {
+    prop_oneof![POSITIVE | NORMAL | SUBNORMAL, 1e-6..10.0]
+}
+
+/// Quotes, line breaks, control characters, `#`, and what else a string may hold.
+fn texts() -> impl Strategy<Value = String> {
+    let awkward = "[\"'\\\\\n\r\t\u{0}\u{7f}#=\\[\\] a-zäß字😀]{0,12}";
+    prop_oneof![any::<String>(), awkward]
+}
+
+fn data() -> impl Strategy<Value = DataSettings> {
+    let binarizations = prop_oneof![
+        Just(Binarization::Grey),
+        Just(Binarization::Threshold),
+        integers(0).prop_map(|seed| Binarization::Static { seed }),
+        integers(0).prop_map(|seed| Binarization::Dynamic { seed }),
+    ];
+    let data_dirs = proptest::option::of(texts().prop_map(PathBuf::from));
+    let limits = || proptest::option::of(sizes(1));
+    (texts(), data_dirs, binarizations, limits(), limits()).prop_map(
+        |(dataset, data_dir, binarization, n_train, n_test)| DataSettings {
+            dataset,
+            data_dir,
+            binarization,
+            n_train,
+            n_test,
+        },
+    )
+}
+
+fn model() -> impl Strategy<Value = ModelConfig> {
+    let logits = prop_oneof![Just(LogitsActivation::Linear), Just(LogitsActivation::Relu)];
+    let hidden = proptest::collection::vec(1..1000_usize, 0..4);
+    (1..1000_usize, hidden, 1..40_usize, 2..40_usize, logits).prop_map(
+        |(n_pixels, hidden, n_latents, n_categories, logits)| ModelConfig {
+            n_pixels,
+            hidden,
+            n_latents,
+            n_categories,
+            logits,
+        },
+    )
+}
+
+fn estimators() -> impl Strategy<Value = Estimator> {
+    prop_oneof![
+        proptest::sample::select(Estimator::ALL.to_vec()),
+        positive().prop_map(|backward_tau| Estimator::DecoupledStraightThrough { backward_tau }),
+        positive().prop_map(|gap| Estimator::GappedStraightThrough { gap }),
+        sizes(1).prop_map(|draws| Estimator::GumbelRao { draws }),
+        sizes(1).prop_map(|draws| Estimator::ReinMaxRao { draws }),
+        sizes(2).prop_map(|samples| Estimator::Rloo { samples }),
+    ]
+}
+
+fn training() -> impl Strategy<Value = TrainingSettings> {
+    let counts = (sizes(1), sizes(1), sizes(0), integers(0), sizes(1), integers(0));
+    let rates = (positive(), proptest::option::of(positive()));
+    let optimizers = prop_oneof![Just(OptimizerKind::Adam), Just(OptimizerKind::RAdam)];
+    let flags = (any::<bool>(), any::<bool>());
+    (counts, rates, optimizers, estimators(), flags).prop_map(
+        |(counts, (learning_rate, clip_gradient_norm), optimizer, estimator, flags)| {
+            let (epochs, batch_size, eval_every, checkpoint_every, keep_checkpoints, seed) = counts;
+            let (unrelaxed, keep_best) = flags;
+            TrainingSettings {
+                epochs,
+                batch_size,
+                optimizer,
+                learning_rate,
+                estimator,
+                seed,
+                eval_every,
+                unrelaxed,
+                checkpoint_every,
+                keep_checkpoints,
+                keep_best,
+                clip_gradient_norm,
+            }
+        },
+    )
+}
+
+fn temperatures() -> impl Strategy<Value = TemperatureSchedule> {
+    let tau = || {
+        let inside = (1.0..10.0, -30..30).prop_map(|(m, e): (f64, i32)| m * 10_f64.powi(e));
+        prop_oneof![Just(1e-30), Just(1e30), inside.prop_map(|tau| tau.clamp(1e-30, 1e30))]
+    };
+    let rates = prop_oneof![Just(0.0), positive()];
+    prop_oneof![
+        tau().prop_map(|value| TemperatureSchedule::Constant { value }),
+        (tau(), tau(), integers(1)).prop_map(|(init, end, steps)| TemperatureSchedule::Linear {
+            init,
+            end,
+            steps
+        }),
+        (tau(), tau(), integers(1)).prop_map(|(init, end, steps)| TemperatureSchedule::Cosine {
+            init,
+            end,
+            steps
+        }),
+        (tau(), rates, tau(), integers(1)).prop_map(|(init, rate, min, every)| {
+            TemperatureSchedule::Exponential { init, rate, min, every }
+        }),
+    ]
+}
+
+fn provenance() -> impl Strategy<Value = Provenance> {
+    (texts(), texts(), texts(), any::<[u32; 2]>(), texts(), texts()).prop_map(
+        |(version, device, platform, shape, train_sha256, test_sha256)| Provenance {
+            version,
+            device,
+            platform,
+            image_shape: shape.map(|n| n as usize),
+            train_sha256,
+            test_sha256,
+        },
+    )
+}
