@@ -193,11 +193,6 @@ impl Task for Vjp<'_> {
                 rows.exponentials(kernel, temperature, y);
                 rows.add(kernel, 1.0 / temperature, y);
             }
-            StraightThrough::GumbelRao { temperature, draws } => {
-                log_probs.copy_from_slice(rows.logits);
-                rows.log_softmax(kernel, log_probs);
-                rows.add_conditional(kernel, 1.0, temperature, draws, log_probs, y);
-            }
             StraightThrough::ReinMax { temperature } => {
                 y.copy_from_slice(rows.logits);
                 rows.exponentials(kernel, temperature, y);
@@ -205,15 +200,28 @@ impl Task for Vjp<'_> {
                 rows.add(kernel, 2.0, y);
                 rows.subtract_half_first_order(kernel, y);
             }
-            StraightThrough::ReinMaxRao { temperature, draws } => {
+            StraightThrough::GumbelRao { temperature, draws }
+            | StraightThrough::ReinMaxRao { temperature, draws } => {
+                let second_order = matches!(estimator, StraightThrough::ReinMaxRao { .. });
                 log_probs.copy_from_slice(rows.logits);
-                rows.exponentials(kernel, 1.0, log_probs);
-                rows.middle(kernel, log_probs);
-                for value in log_probs.iter_mut() {
-                    *value = ln(*value);
+                if second_order {
+                    rows.exponentials(kernel, 1.0, log_probs);
+                    rows.middle(kernel, log_probs);
+                    for line in log_probs.chunks_mut(LINE) {
+                        let mut values = kernel.load(line, 1.0);
+                        for value in &mut values {
+                            *value = ln(*value);
+                        }
+                        kernel.store(&values, line);
+                    }
+                } else {
+                    rows.log_softmax(kernel, log_probs);
                 }
-                rows.add_conditional(kernel, 2.0, temperature, draws, log_probs, y);
-                rows.subtract_half_first_order(kernel, y);
+                let weight = if second_order { 2.0 } else { 1.0 };
+                rows.add_conditional(kernel, weight, temperature, draws, log_probs, y);
+                if second_order {
+                    rows.subtract_half_first_order(kernel, y);
+                }
             }
             StraightThrough::Fini => {
                 y.copy_from_slice(rows.logits);
