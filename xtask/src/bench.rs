@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the criterion benches and where the step's time goes; with `--peers` the training step and the sampler beside PyTorch's.
+//! `cargo xtask bench`: the criterion benches and where the step's time goes; with `--peers` the training step and the sampler beside PyTorch's and burn's.
 //!
 //! Peers are measured in rounds: within each, every side does the same work right after the other, in an order that
 //! is turned around from round to round, so that a slow minute of the machine falls on both. While one side
@@ -13,23 +13,27 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::download::Name;
 use crate::golden::Python;
 use crate::process::{self, cargo};
 use crate::train::built_executable;
+use crate::workspace;
 use images::Images;
 use rounds::Plan;
 use side::Side;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Measure the training step and the relaxed sampler side by side with PyTorch
+    /// Measure the training step and the relaxed sampler side by side with PyTorch and burn
     #[arg(long)]
     peers: bool,
     #[command(flatten)]
     python: Python,
+    /// Leave burn out, whose first build takes minutes
+    #[arg(long, requires = "peers")]
+    no_burn: bool,
     /// Rounds of the comparison
     #[arg(long, default_value_t = 7, requires = "peers", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -117,30 +121,29 @@ fn compare(args: &Args) -> Result<()> {
     args.python.script("bench_pytorch.py", &["torch", "numpy"])?;
     let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref())?)?;
     let ours = built_executable(STEP_BENCH)?;
+    let burn = if args.no_burn { None } else { Some(build_burn()?) };
     let threads = thread_count(args)?;
-    let start_ours = || Side::start(Command::new(&ours), threads, images.path());
-    let start_theirs = || {
-        Side::start(
-            args.python.script("bench_pytorch.py", &["torch", "numpy"])?,
-            threads,
-            images.path(),
-        )
+    // Ours first; the order of the indices that the plan uses.
+    let start = |side: usize| {
+        let command = match (side, &burn) {
+            (0, _) => Command::new(&ours),
+            (1, _) => args.python.script("bench_pytorch.py", &["torch", "numpy"])?,
+            (_, Some(burn)) => Command::new(burn),
+            (_, None) => bail!("there is no side {side}"),
+        };
+        Side::start(command, threads, images.path())
     };
 
-    let mut sides = [start_ours()?, start_theirs()?];
-    let plan = Plan::new(&sides[0].hello.names, &sides[1].hello.names, &args.only);
-    ensure!(
-        !plan.is_empty(),
-        "nothing to compare: ours are {:?}, theirs {:?}",
-        sides[0].hello.names,
-        sides[1].hello.names
-    );
+    let n_sides = if burn.is_some() { 3 } else { 2 };
+    let mut sides = (0..n_sides).map(start).collect::<Result<Vec<_>>>()?;
+    let peers: Vec<_> = sides[1..].iter().map(|side| side.hello.names.as_slice()).collect();
+    let plan = Plan::new(&sides[0].hello.names, &peers, &args.only);
+    ensure!(!plan.is_empty(), "nothing to compare: the peers' names are {peers:?}");
+    let who: Vec<_> =
+        sides.iter().map(|side| format!("{} {}", side.hello.side, side.hello.version)).collect();
     let title = format!(
-        "{} {} against {} {}, {threads} threads, {} rounds of {} s, {}",
-        sides[0].hello.side,
-        sides[0].hello.version,
-        sides[1].hello.side,
-        sides[1].hello.version,
+        "{}, {threads} threads, {} rounds of {} s, {}",
+        who.join(" against "),
         args.rounds,
         args.seconds,
         images.description(),
@@ -163,19 +166,24 @@ fn compare(args: &Args) -> Result<()> {
 
     // Memory in processes of their own, because a peak never goes down again.
     let mut peaks = Vec::new();
-    for comparison in comparisons.iter().filter(|comparison| comparison.ours.name == OUR_STEP) {
-        let peak = |mut side: Side, name: &str| -> Result<Option<f64>> {
-            Ok(side.measure(name, args.seconds)?.ok().and_then(|measured| measured.peak_rss_mib))
-        };
-        peaks.push((comparison.ours.name.clone(), peak(start_ours()?, &comparison.ours.name)?));
-        for theirs in &comparison.theirs {
-            peaks.push((theirs.name.clone(), peak(start_theirs()?, &theirs.name)?));
-        }
+    for (side, name) in plan.work_of(OUR_STEP) {
+        let measured = start(side)?.measure(name, args.seconds)?;
+        peaks.push((name.to_owned(), measured.ok().and_then(|measured| measured.peak_rss_mib)));
     }
     if !peaks.is_empty() {
         println!("{}", table::memory(&peaks));
     }
     Ok(())
+}
+
+/// burn's program, built in release. Its first build takes minutes.
+fn build_burn() -> Result<PathBuf> {
+    let package = workspace::root()?.join("peers/burn");
+    let mut command = cargo();
+    command.args(["build", "--release", "--locked", "--manifest-path"]);
+    command.arg(package.join("Cargo.toml")).arg("--target-dir").arg(package.join("target"));
+    process::run(&mut command).context("burn cannot be built; --no-burn leaves it out")?;
+    Ok(package.join("target/release/bench-burn").with_extension(std::env::consts::EXE_EXTENSION))
 }
 
 /// Longer than OpenMP's threads spin by default (200 ms).

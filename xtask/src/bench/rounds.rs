@@ -4,15 +4,14 @@ use anyhow::Result;
 
 use super::side::Measured;
 
-/// A side's index, ours first.
+/// The index of our side; those of the peers follow.
 const OURS: usize = 0;
-const THEIRS: usize = 1;
 
-/// Our work and the peers' work that belongs to it.
+/// Our work and the peers' work that belongs to it, with the index of its side.
 #[derive(Debug, PartialEq, Eq)]
 struct Group {
     ours: String,
-    theirs: Vec<String>,
+    theirs: Vec<(usize, String)>,
 }
 
 /// All groups.
@@ -36,11 +35,10 @@ pub(super) struct Comparison {
 }
 
 impl Plan {
-    /// Groups of the names that both sides have, and that contain one of `only` if there are any.
-    pub(super) fn new(ours: &[String], theirs: &[String], only: &[String]) -> Self {
-        let wanted = |name: &&String| {
-            only.is_empty() || only.iter().any(|text| name.contains(text.as_str()))
-        };
+    /// Groups of the names that we and some peer have, and that contain one of `only` if there are any.
+    pub(super) fn new(ours: &[String], peers: &[&[String]], only: &[String]) -> Self {
+        let wanted =
+            |name: &str| only.is_empty() || only.iter().any(|text| name.contains(text.as_str()));
         let belongs = |theirs: &str, ours: &str| {
             theirs.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
         };
@@ -48,11 +46,12 @@ impl Plan {
             .iter()
             .map(|name| Group {
                 ours: name.clone(),
-                theirs: theirs
+                theirs: peers
                     .iter()
-                    .filter(wanted)
-                    .filter(|peer| belongs(peer, name))
-                    .cloned()
+                    .enumerate()
+                    .flat_map(|(peer, names)| names.iter().map(move |name| (OURS + 1 + peer, name)))
+                    .filter(|(_, peer)| wanted(peer) && belongs(peer, name))
+                    .map(|(side, name)| (side, name.clone()))
                     .collect(),
             })
             .filter(|group| !group.theirs.is_empty())
@@ -62,6 +61,15 @@ impl Plan {
 
     pub(super) fn is_empty(&self) -> bool {
         self.groups.is_empty()
+    }
+
+    /// The sides and names of all that is measured beside `ours`, ours first.
+    pub(super) fn work_of<'a>(&'a self, ours: &str) -> Vec<(usize, &'a str)> {
+        let Some(group) = self.groups.iter().find(|group| group.ours == ours) else {
+            return Vec::new();
+        };
+        let theirs = group.theirs.iter().map(|(side, name)| (*side, name.as_str()));
+        std::iter::once((OURS, group.ours.as_str())).chain(theirs).collect()
     }
 
     /// Measures every group once a round, every other round in reverse.
@@ -79,15 +87,14 @@ impl Plan {
             .iter()
             .map(|group| Comparison {
                 ours: series(&group.ours),
-                theirs: group.theirs.iter().map(series).collect(),
+                theirs: group.theirs.iter().map(|(_, name)| series(name)).collect(),
             })
             .collect();
         for round in 0..n_rounds {
-            for comparison in &mut comparisons {
+            for (group, comparison) in self.groups.iter().zip(&mut comparisons) {
                 let ours = std::iter::once((OURS, &mut comparison.ours));
-                let mut work: Vec<_> = ours
-                    .chain(comparison.theirs.iter_mut().map(|theirs| (THEIRS, theirs)))
-                    .collect();
+                let sides = group.theirs.iter().map(|(side, _)| *side);
+                let mut work: Vec<_> = ours.chain(sides.zip(&mut comparison.theirs)).collect();
                 if round % 2 == 1 {
                     work.reverse();
                 }
@@ -109,16 +116,23 @@ mod tests {
         names.iter().map(ToString::to_string).collect()
     }
 
+    fn of_side(side: usize, names: &[&str]) -> Vec<(usize, String)> {
+        names.iter().map(|name| (side, name.to_string())).collect()
+    }
+
     #[test]
-    fn work_is_grouped_by_name() {
+    fn work_is_grouped_by_name_over_all_peers() {
         let ours = names(&["step", "sample_4x4", "alone"]);
-        let theirs = names(&["step_eager", "step_fused", "sample_4x4", "sample_4x44", "stepwise"]);
-        let plan = Plan::new(&ours, &theirs, &[]);
+        let first = names(&["step_eager", "step_fused", "sample_4x4", "sample_4x44", "stepwise"]);
+        let second = names(&["step_other"]);
+        let plan = Plan::new(&ours, &[&first, &second], &[]);
+        let mut of_step = of_side(1, &["step_eager", "step_fused"]);
+        of_step.extend(of_side(2, &["step_other"]));
         assert_eq!(
             plan.groups,
             [
-                Group { ours: "step".to_owned(), theirs: names(&["step_eager", "step_fused"]) },
-                Group { ours: "sample_4x4".to_owned(), theirs: names(&["sample_4x4"]) },
+                Group { ours: "step".to_owned(), theirs: of_step },
+                Group { ours: "sample_4x4".to_owned(), theirs: of_side(1, &["sample_4x4"]) },
             ]
         );
     }
@@ -127,16 +141,19 @@ mod tests {
     fn only_what_is_asked_for_is_planned() {
         let plan = Plan::new(
             &names(&["step", "other"]),
-            &names(&["step_a", "step_b", "other"]),
+            &[&names(&["step_a", "step_b", "other"])],
             &names(&["step_b"]),
         );
-        assert_eq!(plan.groups, [Group { ours: "step".to_owned(), theirs: names(&["step_b"]) }]);
-        assert!(Plan::new(&names(&["step"]), &names(&["step_a"]), &names(&["nothing"])).is_empty());
+        let theirs = of_side(1, &["step_b"]);
+        assert_eq!(plan.groups, [Group { ours: "step".to_owned(), theirs }]);
+        let nothing = names(&["nothing"]);
+        assert!(Plan::new(&names(&["step"]), &[&names(&["step_a"])], &nothing).is_empty());
     }
 
     #[test]
     fn sides_alternate_and_the_order_turns_around() {
-        let plan = Plan::new(&names(&["step"]), &names(&["step_a", "step_b"]), &[]);
+        let peers = [names(&["step_a"]), names(&["step_b"])];
+        let plan = Plan::new(&names(&["step"]), &[&peers[0], &peers[1]], &[]);
         let mut order = Vec::new();
         let comparisons = plan
             .measure(2, |side, name| {
@@ -152,7 +169,7 @@ mod tests {
         let sides: Vec<_> = order.iter().map(|(side, name)| (*side, name.as_str())).collect();
         assert_eq!(
             sides,
-            [(0, "step"), (1, "step_a"), (1, "step_b"), (1, "step_b"), (1, "step_a"), (0, "step")]
+            [(0, "step"), (1, "step_a"), (2, "step_b"), (2, "step_b"), (1, "step_a"), (0, "step")]
         );
         assert_eq!(comparisons[0].ours.ms, [Some(1.0), Some(6.0)]);
         assert_eq!(comparisons[0].theirs[0].ms, [Some(2.0), Some(5.0)]);

@@ -1,13 +1,14 @@
 //! One side of a comparison: a program that measures itself when asked to.
 //!
 //! # Protocol
-//! Ours is the example `step_bench` of `catvae-train`, PyTorch's is `scripts/bench_pytorch.py`; both are started as
+//! Ours is the example `step_bench` of `catvae-train`, PyTorch's is `scripts/bench_pytorch.py`, burn's is the package
+//! `peers/burn`; all are started as
 //!
 //! ```text
 //! PROGRAM --threads N --images FILE
 //! ```
 //!
-//! with FILE an IDX file of 28x28 images of unsigned bytes, raw or gzip. They say on stdout, in one line, who they
+//! with RAYON_NUM_THREADS and MATMUL_NUM_THREADS set to N for those that read them, and FILE an IDX file of 28x28 images of unsigned bytes, raw or gzip. They say on stdout, in one line, who they
 //! are and what they can measure, and then answer each line on stdin with one line on stdout (flushed):
 //!
 //! ```text
@@ -76,7 +77,9 @@ impl Side {
     /// # Errors
     /// When it cannot be started, ends early, or says something else.
     pub(super) fn start(mut command: Command, threads: u32, images: &Path) -> Result<Self> {
-        command.args(["--threads", &threads.to_string()]).arg("--images").arg(images);
+        let threads = threads.to_string();
+        command.args(["--threads", &threads]).arg("--images").arg(images);
+        command.env("RAYON_NUM_THREADS", &threads).env("MATMUL_NUM_THREADS", &threads);
         eprintln!("$ {}", shown(&command));
         let name = shown(&command);
         let mut child = command
