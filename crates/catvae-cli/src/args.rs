@@ -86,7 +86,7 @@ pub(crate) struct TrainArgs {
     /// digits (drawn by the program), mnist, fashion-mnist, or the name of a folder in MNIST's format
     #[arg(long, value_name = "NAME")]
     pub(crate) dataset: Option<String>,
-    /// Where datasets lie [default: $CATVAE_DATA_DIR, then ./data]
+    /// Where the dataset lies: DIR or DIR/NAME [default: $CATVAE_DATA_DIR/NAME, then ./data/NAME]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// The run folder [default: the first free of runs/NAME, runs/NAME-2, …]
@@ -182,7 +182,7 @@ pub(crate) struct RunArgs {
     /// Which of the run's models
     #[arg(long, value_enum, default_value_t)]
     pub(crate) checkpoint: CheckpointName,
-    /// Where datasets lie [default: as in training]
+    /// Where the dataset lies: DIR or DIR/NAME [default: as in training]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Where to compute

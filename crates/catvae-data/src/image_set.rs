@@ -24,8 +24,9 @@ pub struct Dataset {
 /// Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSet {
-    images: Arc<[u8]>,
-    labels: Arc<[u8]>,
+    /// Vectors as they were handed over: a slice behind the counter would be a copy of all pixels.
+    images: Arc<Vec<u8>>,
+    labels: Arc<Vec<u8>>,
     rows: usize,
     cols: usize,
 }
@@ -48,13 +49,13 @@ impl ImageSet {
             let (n_labels, n_bytes) = (labels.len(), images.len());
             return Err(Error::PixelCount { n_labels, rows, cols, n_bytes });
         }
-        Ok(Self { images: images.into(), labels: labels.into(), rows, cols })
+        Ok(Self { images: Arc::new(images), labels: Arc::new(labels), rows, cols })
     }
 
     /// Images whose counts the caller has made fit each other.
     pub(crate) fn from_parts(images: Vec<u8>, labels: Vec<u8>, rows: usize, cols: usize) -> Self {
         debug_assert_eq!(images.len(), labels.len() * rows * cols);
-        Self { images: images.into(), labels: labels.into(), rows, cols }
+        Self { images: Arc::new(images), labels: Arc::new(labels), rows, cols }
     }
 
     /// The number of images.
@@ -132,8 +133,8 @@ impl ImageSet {
             return self.clone();
         }
         Self {
-            images: self.images[..n * self.pixels_per_image()].into(),
-            labels: self.labels[..n].into(),
+            images: Arc::new(self.images[..n * self.pixels_per_image()].to_vec()),
+            labels: Arc::new(self.labels[..n].to_vec()),
             rows: self.rows,
             cols: self.cols,
         }
@@ -172,8 +173,8 @@ impl ImageSet {
         for dim in [self.len(), self.rows, self.cols] {
             hasher.update((dim as u64).to_le_bytes());
         }
-        hasher.update(&self.images);
-        hasher.update(&self.labels);
+        hasher.update(&*self.images);
+        hasher.update(&*self.labels);
         let mut hex = String::with_capacity(64);
         for byte in hasher.finalize() {
             // Writing into a String cannot fail.

@@ -10,9 +10,9 @@ pub const DATA_DIR_VARIABLE: &str = "CATVAE_DATA_DIR";
 
 /// The folder that holds the dataset `name` (`mnist`, `fashion-mnist`, …).
 ///
-/// Looked in, in this order: `data_dir` itself, `data_dir/<name>`, `$CATVAE_DATA_DIR/<name>`,
-/// `data/<name>` below the working directory. The first that holds one of MNIST's four files
-/// wins; should another be missing there, [`load_folder`](crate::load_folder) says which.
+/// Where `data_dir` is given it is `data_dir` itself or `data_dir/<name>`, and nowhere else; otherwise
+/// `$CATVAE_DATA_DIR/<name>` or `data/<name>` below the working directory. The first that holds one of
+/// MNIST's four files wins; should another be missing there, [`load_folder`](crate::load_folder) says which.
 ///
 /// # Errors
 /// [`Error::DatasetNotFound`] lists the folders and the command that downloads the dataset.
@@ -27,13 +27,12 @@ fn locate_in(
     variable_dir: Option<&Path>,
     default_dir: &Path,
 ) -> Result<PathBuf> {
-    let mut places = Vec::new();
-    if let Some(dir) = data_dir {
-        places.push(dir.to_owned());
-        places.push(dir.join(name));
-    }
-    places.extend(variable_dir.map(|dir| dir.join(name)));
-    places.push(default_dir.join(name));
+    let places = match data_dir {
+        Some(dir) => vec![dir.to_owned(), dir.join(name)],
+        None => {
+            [variable_dir, Some(default_dir)].into_iter().flatten().map(|d| d.join(name)).collect()
+        }
+    };
     match places.iter().find(|place| holds_any_file(place)) {
         Some(place) => Ok(place.clone()),
         None => Err(Error::DatasetNotFound { name: name.to_owned(), places }),
@@ -61,10 +60,24 @@ mod tests {
             let root = with_datasets(&all[n_missing..]);
             // The folder itself comes first, so it must hold no files for the later places.
             let path = |name| root.path().join(name);
+            let given = (n_missing < 2).then(|| path("given"));
             let found =
-                locate_in("mnist", Some(&path("given")), Some(&path("variable")), &path("data"));
+                locate_in("mnist", given.as_deref(), Some(&path("variable")), &path("data"));
             assert_eq!(found.unwrap(), path(expected));
         }
+    }
+
+    #[test]
+    fn a_folder_that_was_named_is_not_passed_over_for_another() {
+        let root = with_datasets(&["variable/mnist", "data/mnist"]);
+        let path = |name| root.path().join(name);
+        let error = locate_in("mnist", Some(&path("dta")), Some(&path("variable")), &path("data"));
+        let error = error.unwrap_err();
+        assert!(
+            matches!(&error, Error::DatasetNotFound { places, .. }
+                if *places == [path("dta"), path("dta/mnist")]),
+            "{error}"
+        );
     }
 
     #[test]
@@ -82,10 +95,10 @@ mod tests {
 
     #[test]
     fn nothing_found_names_every_place_and_the_download() {
-        let given = Path::new("given");
-        let error = locate_in("fashion-mnist", Some(given), Some(Path::new("all")), given);
+        let place = Path::new("nowhere");
+        let error = locate_in("fashion-mnist", None, Some(Path::new("all")), place);
         let message = error.unwrap_err().to_string();
-        for part in ["given,", "given/fashion-mnist", "all/fashion-mnist"] {
+        for part in ["all/fashion-mnist", "nowhere/fashion-mnist"] {
             assert!(message.contains(part), "{message}");
         }
         assert!(message.contains("`cargo xtask download fashion-mnist`"), "{message}");

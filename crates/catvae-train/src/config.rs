@@ -39,7 +39,7 @@ pub struct DataSettings {
     /// `digits` (drawn by the program), `mnist`, `fashion-mnist`, or the name of a folder in
     /// MNIST's format.
     pub dataset: String,
-    /// Where datasets lie, if not in the usual places.
+    /// Where the dataset lies, if not in the usual places: this folder, or the one of the dataset's name in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
     /// How grey pixels become the values that the model sees.

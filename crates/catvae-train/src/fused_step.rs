@@ -1,5 +1,5 @@
-//! The training step on the CPU: the relaxed objective, its gradient and the update, on buffers
-//! that live as long as the run.
+//! The training step on the CPU: the objective, its gradient and the update, on buffers that live as
+//! long as the run. For the estimators that draw one sample and send the gradient through it.
 //!
 //! The same mathematics as [`crate::Objective`] followed by [`crate::Optimizer::step`], which is its
 //! oracle in the tests. What it leaves out is what a step need not do: no graph is recorded, no
@@ -8,11 +8,11 @@
 
 use candle_core::Tensor;
 use catvae_model::{Activation, CategoricalVae, Layer};
-use gumbel_core::{Generator, fill_gumbel_noise};
+use gumbel_core::Generator;
+use gumbel_core::estimators::{Estimator, SampledRows};
 use gumbel_kernels::{
-    AdamStep, LinearShape, Noise, bernoulli_nll, hard_sample, kl_to_uniform, largest_magnitude,
-    linear_forward, linear_input_gradient, linear_weight_gradient, linear_weight_gradient_adam,
-    relaxed_sample, relaxed_sample_vjp,
+    AdamStep, LinearShape, bernoulli_nll, kl_to_uniform, largest_magnitude, linear_forward,
+    linear_input_gradient, linear_weight_gradient, linear_weight_gradient_adam,
 };
 
 use crate::optimizer::{Moments, f32_values, with_slices};
@@ -26,9 +26,8 @@ pub(crate) struct FusedStep {
     decoder: Tape,
     /// Forward only, for the unrelaxed objective.
     unrelaxed_decoder: Tape,
-    noise: Vec<f32>,
-    relaxed: Vec<f32>,
-    hard: Vec<f32>,
+    z: SampledRows,
+    exact_z: SampledRows,
     d_z: Vec<f32>,
     d_kl: Vec<f32>,
     kl_of_latents: Vec<f32>,
@@ -45,8 +44,8 @@ pub(crate) struct Request<'a> {
     pub(crate) images: &'a [f32],
     pub(crate) batch: usize,
     pub(crate) temperature: f64,
-    /// Exact samples forward, with the relaxed gradient.
-    pub(crate) hard: bool,
+    /// A [pathwise](Estimator::is_pathwise) one.
+    pub(crate) estimator: Estimator,
     pub(crate) clip_gradient_norm: Option<f64>,
 }
 
@@ -63,14 +62,14 @@ impl FusedStep {
         self.times
     }
 
-    /// Both terms of the relaxed objective. Keeps what [`Self::backward`] needs.
+    /// Both terms of the objective that is trained on. Keeps what [`Self::backward`] needs.
     pub(crate) fn forward(
         &mut self,
         model: &CategoricalVae,
         request: &Request,
         noise: &mut Generator,
     ) -> Result<Loss> {
-        let &Request { images, batch, .. } = request;
+        let &Request { images, batch, estimator, temperature, .. } = request;
         let config = model.config();
         let times = &mut self.times;
         times.steps += 1;
@@ -78,23 +77,8 @@ impl FusedStep {
             self.encoder.forward(model.encoder().layers(), batch, images)
         })?;
         let logits = self.encoder.output();
-        resize(&mut self.noise, logits.len());
-        timed(&mut times.noise, || fill_gumbel_noise(&mut self.noise, noise));
-        resize(&mut self.relaxed, logits.len());
-        let (k, tau, noise) =
-            (config.n_categories, request.temperature as f32, Noise::Given(&self.noise));
-        let z = if request.hard {
-            resize(&mut self.hard, logits.len());
-            timed(&mut times.sampling, || {
-                hard_sample(k, tau, logits, noise, &mut self.relaxed, &mut self.hard)
-            })?;
-            &self.hard
-        } else {
-            timed(&mut times.sampling, || {
-                relaxed_sample(k, tau, logits, noise, &mut self.relaxed)
-            })?;
-            &self.relaxed
-        };
+        let k = config.n_categories;
+        timed(&mut times.sampling, || self.z.draw(estimator, temperature, k, logits, noise))?;
 
         resize(&mut self.d_kl, logits.len());
         resize(&mut self.kl_of_latents, batch * config.n_latents);
@@ -104,7 +88,7 @@ impl FusedStep {
         })?;
 
         timed(&mut times.forward_products, || {
-            self.decoder.forward(model.decoder().layers(), batch, z)
+            self.decoder.forward(model.decoder().layers(), batch, self.z.values())
         })?;
         let bce =
             timed(&mut times.losses, || self.decoder.nll(images, batch, &mut self.nll_of_images))?;
@@ -119,23 +103,10 @@ impl FusedStep {
         noise: &mut Generator,
     ) -> Result<f64> {
         let logits = self.encoder.output();
-        fill_gumbel_noise(&mut self.noise, noise);
-        // The relaxed sample is still needed by the backward pass; this one only leads to its argmax.
-        resize(&mut self.d_z, logits.len());
-        let mut exact = std::mem::take(&mut self.unrelaxed_decoder.input);
-        resize(&mut exact, logits.len());
-        let n_categories = model.config().n_categories;
-        hard_sample(
-            n_categories,
-            1.0,
-            logits,
-            Noise::Given(&self.noise),
-            &mut self.d_z,
-            &mut exact,
-        )?;
+        let k = model.config().n_categories;
+        self.exact_z.draw(Estimator::StraightThrough, 1.0, k, logits, noise)?;
         let layers = model.decoder().layers();
-        self.unrelaxed_decoder.forward(layers, request.batch, &exact)?;
-        self.unrelaxed_decoder.input = exact;
+        self.unrelaxed_decoder.forward(layers, request.batch, self.exact_z.values())?;
         self.unrelaxed_decoder.nll(request.images, request.batch, &mut self.nll_of_images)
     }
 
@@ -149,31 +120,30 @@ impl FusedStep {
         let &Request { images, batch, .. } = request;
         let (encoder, decoder) = (model.encoder().layers(), model.decoder().layers());
         let times = &mut self.times;
-        resize(&mut self.d_z, self.relaxed.len());
+        resize(&mut self.d_z, self.z.values().len());
         timed(&mut times.backward_products, || {
             self.decoder.backward(decoder, batch, Some(&mut self.d_z))
         })?;
 
-        let (k, tau) = (model.config().n_categories, request.temperature as f32);
-        let d_logits = self.encoder.d_output();
-        resize(d_logits, self.relaxed.len());
-        timed(&mut times.sampling, || {
-            relaxed_sample_vjp(k, tau, &self.relaxed, &self.d_z, d_logits)
-        })?;
+        let mut d_logits = std::mem::take(self.encoder.d_output());
+        resize(&mut d_logits, self.d_z.len());
+        let logits = self.encoder.output();
+        timed(&mut times.sampling, || self.z.backward(logits, &self.d_z, &mut d_logits))?;
         for (d, d_kl) in d_logits.iter_mut().zip(&self.d_kl) {
             *d += d_kl;
         }
+        *self.encoder.d_output() = d_logits;
         self.encoder.mask_output(encoder);
         timed(&mut times.backward_products, || self.encoder.backward(encoder, batch, None))?;
 
-        let z = if request.hard { &self.hard } else { &self.relaxed };
+        let z = self.z.values();
         let (in_encoder, in_decoder) = rayon::join(
             || self.encoder.may_overflow(batch, images),
             || self.decoder.may_overflow(batch, z),
         );
         for (may_overflow, prefix, tape, layers, x) in [
             (in_encoder, "encoder", &self.encoder, encoder, images),
-            (in_decoder, "decoder", &self.decoder, decoder, z.as_slice()),
+            (in_decoder, "decoder", &self.decoder, decoder, z),
         ] {
             if may_overflow
                 && let Some(layer) = tape.first_overflow(layers, batch, x, &mut self.d_weight)?
@@ -183,8 +153,7 @@ impl FusedStep {
         }
         if let Some(max_norm) = request.clip_gradient_norm {
             let mut squared_norm = 0.0;
-            for (tape, layers, x) in
-                [(&self.encoder, encoder, images), (&self.decoder, decoder, z.as_slice())]
+            for (tape, layers, x) in [(&self.encoder, encoder, images), (&self.decoder, decoder, z)]
             {
                 squared_norm +=
                     tape.squared_norm(layers, batch, x, &mut self.d_weight, &mut self.d_bias)?;
@@ -209,7 +178,7 @@ impl FusedStep {
         let step = optimizer.begin_step();
         let (encoder, decoder) = (model.encoder().layers(), model.decoder().layers());
         let (of_encoder, of_decoder) = optimizer.moments().split_at(2 * encoder.len());
-        let z = if request.hard { &self.hard } else { &self.relaxed };
+        let z = self.z.values();
         timed(&mut self.times.update, || {
             self.encoder.update(encoder, request.batch, request.images, &step, of_encoder)?;
             self.decoder.update(decoder, request.batch, z, &step, of_decoder)
@@ -220,8 +189,6 @@ impl FusedStep {
 /// What a network leaves on its way forward and backward.
 #[derive(Debug, Default)]
 struct Tape {
-    /// A buffer for an input that is made for this network alone.
-    input: Vec<f32>,
     /// Of each layer, after its activation.
     outputs: Vec<Vec<f32>>,
     /// Of each layer, before its activation.

@@ -10,9 +10,7 @@ pub struct StepTimes {
     pub steps: u64,
     /// Layers of both networks, with bias and activation.
     pub forward_products: Duration,
-    /// Gumbel noise.
-    pub noise: Duration,
-    /// The sample, and its gradient.
+    /// Noise, the sample, and its gradient.
     pub sampling: Duration,
     /// Cross-entropy and KL, with their gradients.
     pub losses: Duration,

@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use catvae_data::{Batch, Batches, Dataset};
 use catvae_model::{CategoricalVae, Parameter};
 use gumbel_core::Generator;
-use gumbel_core::estimators::{Estimator, EstimatorState};
+use gumbel_core::estimators::EstimatorState;
 
 use crate::checkpoint::Snapshot;
 use crate::evaluate::scalar;
@@ -320,10 +320,11 @@ impl Trainer {
             images: &batch.images,
             batch: batch.len,
             temperature,
-            hard: settings.estimator == Estimator::StGumbelSoftmax,
+            estimator: settings.estimator,
             clip_gradient_norm: settings.clip_gradient_norm,
         };
-        let Loss { bce, kl } = fused.forward(&self.model, &request, &mut self.noise)?;
+        let loss = fused.forward(&self.model, &request, &mut self.noise);
+        let Loss { bce, kl } = loss.map_err(|error| self.in_sampling(error))?;
         self.check_loss("the loss", bce + kl)?;
         let untimed = Instant::now();
         let bce_unrelaxed = match settings.unrelaxed {
@@ -339,7 +340,8 @@ impl Trainer {
         Ok(StepLoss { bce, kl, bce_unrelaxed, untimed })
     }
 
-    /// The step in candle's operations: for every device and estimator.
+    /// The step in candle's operations: for every device, and for every estimator. Those that work on values of
+    /// the loss evaluate the decoder several times, or keep a state.
     fn plain_step(&mut self, batch: &Batch, temperature: f64) -> Result<StepLoss> {
         let shape = (batch.len, self.config.model.n_pixels);
         let images = Tensor::from_slice(&batch.images, shape, &self.device)?;
@@ -351,12 +353,7 @@ impl Trainer {
             temperature,
             &mut self.noise,
         );
-        let objective = objective.map_err(|error| match error {
-            Error::Sampling(logits @ gumbel_core::Error::InvalidLogit { .. }) => {
-                self.not_finite(format!("{logits}"))
-            }
-            error => error,
-        })?;
+        let objective = objective.map_err(|error| self.in_sampling(error))?;
         let (bce, kl) = (scalar(&objective.neg_elbo.bce)?, scalar(&objective.neg_elbo.kl)?);
         self.check_loss("the loss", bce + kl)?;
 
@@ -381,6 +378,16 @@ impl Trainer {
         match nats.is_finite() {
             true => Ok(()),
             false => Err(self.not_finite(format!("{what} is {nats}"))),
+        }
+    }
+
+    /// Logits that no sample can be drawn from are those of a diverged run.
+    fn in_sampling(&self, error: Error) -> Error {
+        match error {
+            Error::Sampling(logits @ gumbel_core::Error::InvalidLogit { .. }) => {
+                self.not_finite(format!("{logits}"))
+            }
+            error => error,
         }
     }
 
@@ -492,9 +499,7 @@ impl Trainer {
 
 /// The fused step, where there is one for the device and the estimator.
 fn fused_step(config: &TrainConfig, device: &Device) -> Option<FusedStep> {
-    let has_one =
-        matches!(config.training.estimator, Estimator::GumbelSoftmax | Estimator::StGumbelSoftmax);
-    (has_one && device.is_cpu()).then(FusedStep::default)
+    (config.training.estimator.is_pathwise() && device.is_cpu()).then(FusedStep::default)
 }
 
 /// Σ x², in f64 on the CPU; it is finite exactly when every x is.
@@ -513,6 +518,7 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
 mod tests {
     use catvae_data::digits_with;
     use catvae_model::{LogitsActivation, ModelConfig};
+    use gumbel_core::estimators::Estimator;
 
     use super::*;
 
@@ -617,10 +623,15 @@ mod tests {
     #[test]
     fn the_fused_step_is_the_plain_one() {
         assert_same("relaxed", |_| ());
-        assert_same("straight-through", |c| c.training.estimator = Estimator::StGumbelSoftmax);
-        assert_same("relu logits", |c| c.model.logits = LogitsActivation::Relu);
+        for estimator in Estimator::ALL.into_iter().filter(|e| e.is_pathwise()) {
+            assert_same(estimator.name(), |c| c.training.estimator = estimator);
+            assert_same(&format!("{estimator}, relu logits, clipped"), |c| {
+                c.training.estimator = estimator;
+                c.model.logits = LogitsActivation::Relu;
+                c.training.clip_gradient_norm = Some(3.0);
+            });
+        }
         assert_same("radam", |c| c.training.optimizer = crate::OptimizerKind::RAdam);
-        assert_same("clipped", |c| c.training.clip_gradient_norm = Some(3.0));
         assert_same("no hidden layer", |c| c.model.hidden = Vec::new());
     }
 }

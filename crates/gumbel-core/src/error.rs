@@ -89,6 +89,12 @@ pub enum Error {
         /// The shape it must have, or must broadcast to.
         expected: Vec<usize>,
     },
+    /// The estimator needs the loss itself, not the gradient at one sample.
+    #[error("{estimator} works on values of the loss; call `Estimator::objective` instead")]
+    NotPathwise {
+        /// The estimator's name.
+        estimator: &'static str,
+    },
     /// A tensor needs a dimension of classes and has none, or has it empty.
     #[error(
         "{what} has shape {shape:?}, but needs at least {min} entries along its dimension of classes"

@@ -122,19 +122,16 @@ pub(crate) mod plain {
 /// The single-precision loops of `gumbel-kernels`, which have those of [`crate::rows`] as their oracle.
 mod vectorised {
     use candle_core::{Error, Result};
-    use gumbel_kernels::Noise;
 
     pub(super) fn softmax(x: &[f32], n: usize, tau: f64) -> Result<Vec<f32>> {
         let mut out = vec![0.0; x.len()];
-        gumbel_kernels::relaxed_sample(n, tau as f32, x, Noise::None, &mut out)
-            .map_err(Error::wrap)?;
+        gumbel_kernels::softmax(n, tau as f32, x, &mut out).map_err(Error::wrap)?;
         Ok(out)
     }
 
     pub(super) fn softmax_grad(y: &[f32], grad: &[f32], n: usize, tau: f64) -> Result<Vec<f32>> {
         let mut out = vec![0.0; y.len()];
-        gumbel_kernels::relaxed_sample_vjp(n, tau as f32, y, grad, &mut out)
-            .map_err(Error::wrap)?;
+        gumbel_kernels::softmax_vjp(n, tau as f32, y, grad, &mut out).map_err(Error::wrap)?;
         Ok(out)
     }
 
@@ -161,6 +158,18 @@ pub(crate) fn elements<'a, T>(
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
         None => Err(candle_core::Error::RequiresContiguous { op }.bt()),
+    }
+}
+
+/// [`elements`] of f32.
+pub(crate) fn single<'a>(
+    op: &'static str,
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> candle_core::Result<&'a [f32]> {
+    match storage {
+        CpuStorage::F32(values) => elements(op, values, layout),
+        other => Err(unsupported(op, other)),
     }
 }
 

@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
 use gumbel_kernels::{GumbelStream, SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
 
 use crate::logits::Rows;
-use crate::rowwise::{SoftmaxGrad, elements, last, unsupported, without_last};
+use crate::rowwise::{SoftmaxGrad, last, single, without_last};
 use crate::{Generator, Result};
 
 /// Logits that can be sampled in one pass, with their classes along the last dimension.
@@ -126,16 +126,5 @@ impl CustomOp1 for Argmax {
         let mut classes = vec![0; logits.len() / last(l)];
         gumbel_argmax(last(l), logits, self.noise, self.position, &mut classes).map_err(in_rows)?;
         Ok((CpuStorage::U32(classes), without_last(l)))
-    }
-}
-
-fn single<'a>(
-    op: &'static str,
-    storage: &'a CpuStorage,
-    layout: &Layout,
-) -> candle_core::Result<&'a [f32]> {
-    match storage {
-        CpuStorage::F32(values) => elements(op, values, layout),
-        other => Err(unsupported(op, other)),
     }
 }

@@ -4,8 +4,9 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gumbel_kernels::{
-    GumbelStream, Noise, Pixels, WordStream, bernoulli_nll, exp, hard_sample, kl_to_uniform, ln,
-    pixels_to_f32, relaxed_sample, relaxed_sample_vjp, sigmoid, softplus,
+    ConditionalDraws, GumbelStream, Pixels, StraightThrough, WordStream, bernoulli_nll, exp,
+    gumbel_one_hot, gumbel_softmax, kl_to_uniform, ln, pixels_to_f32, sigmoid, softmax,
+    softmax_vjp, softplus, straight_through_vjp,
 };
 
 fn values(len: usize) -> Vec<f32> {
@@ -44,25 +45,52 @@ fn samples(c: &mut Criterion) {
         let mut kl = vec![0.0; rows];
         let mut group = c.benchmark_group(format!("rows {rows}x{n_classes}"));
         group.throughput(Throughput::Elements(len as u64)).sample_size(20);
-        for (name, noise) in [("softmax", Noise::None), ("relaxed", Noise::Stream(gumbel, 0))] {
-            group.bench_function(BenchmarkId::from_parameter(name), |b| {
-                b.iter(|| relaxed_sample(n_classes, 0.5, &logits, noise, black_box(&mut relaxed)))
-            });
-        }
-        group.bench_function("hard", |b| {
-            let noise = Noise::Stream(gumbel, 0);
-            b.iter(|| {
-                hard_sample(n_classes, 0.5, &logits, noise, &mut relaxed, black_box(&mut out))
-            })
+        group.bench_function("softmax", |b| {
+            b.iter(|| softmax(n_classes, 0.5, &logits, black_box(&mut relaxed)))
+        });
+        group.bench_function("relaxed", |b| {
+            b.iter(|| gumbel_softmax(n_classes, 0.5, &logits, gumbel, 0, black_box(&mut relaxed)))
         });
         group.bench_function("gradient", |b| {
-            b.iter(|| relaxed_sample_vjp(n_classes, 0.5, &relaxed, &d_relaxed, black_box(&mut out)))
+            b.iter(|| softmax_vjp(n_classes, 0.5, &relaxed, &d_relaxed, black_box(&mut out)))
+        });
+        group.bench_function("one-hot", |b| {
+            b.iter(|| gumbel_one_hot(n_classes, &logits, gumbel, 0, black_box(&mut relaxed)))
         });
         group.bench_function("kl with gradient", |b| {
             b.iter(|| kl_to_uniform(n_classes, 1.0, &logits, &mut kl, black_box(&mut out)))
         });
         group.finish();
     }
+}
+
+fn straight_through(c: &mut Criterion) {
+    let (_, noise) = noise();
+    let (rows, n_classes) = (3000, 10);
+    let len = rows * n_classes;
+    let (logits, d_hard) = (values(len), values(len));
+    let (mut hard, mut out) = (vec![0.0; len], vec![0.0; len]);
+    gumbel_one_hot(n_classes, &logits, noise, 0, &mut hard).expect("the lengths fit");
+    let draws = ConditionalDraws { count: 10, noise, position: 0 };
+    let mut group = c.benchmark_group(format!("straight-through {rows}x{n_classes}"));
+    group.throughput(Throughput::Elements(len as u64)).sample_size(20);
+    for (name, estimator) in [
+        ("softmax", StraightThrough::Softmax { temperature: 0.5 }),
+        ("gumbel-softmax", StraightThrough::GumbelSoftmax { temperature: 0.5, noise, position: 0 }),
+        ("gapped", StraightThrough::Gapped { temperature: 0.5, gap: 1.0 }),
+        ("gumbel-rao, 10 draws", StraightThrough::GumbelRao { temperature: 0.5, draws }),
+        ("reinmax", StraightThrough::ReinMax { temperature: 1.0 }),
+        ("reinmax-rao, 10 draws", StraightThrough::ReinMaxRao { temperature: 1.0, draws }),
+        ("fini", StraightThrough::Fini),
+    ] {
+        group.bench_function(BenchmarkId::from_parameter(name), |b| {
+            b.iter(|| {
+                let out = black_box(&mut out);
+                straight_through_vjp(n_classes, estimator, &logits, &hard, &d_hard, out)
+            })
+        });
+    }
+    group.finish();
 }
 
 fn images(c: &mut Criterion) {
@@ -84,5 +112,5 @@ fn images(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, elementwise, samples, images);
+criterion_group!(benches, elementwise, samples, straight_through, images);
 criterion_main!(benches);

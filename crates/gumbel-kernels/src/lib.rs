@@ -1,4 +1,5 @@
-//! Vectorised slice kernels behind gumbel-core and the categorical VAE: matrix products, exp and log, counter-based random bits.
+//! Vectorised slice kernels behind gumbel-core and the categorical VAE: matrix products, exp and log, counter-based random bits,
+//! samples of categories and the gradients through them.
 //!
 //! Everything here is a function over slices; there are no tensors, no files and no global state
 //! beyond scratch buffers that each thread keeps.
@@ -74,6 +75,7 @@ mod bernoulli;
 mod chacha;
 mod elementwise;
 mod error;
+mod fini;
 mod gemm;
 mod gumbel;
 mod gumbel_softmax;
@@ -95,6 +97,7 @@ mod pixels;
 mod reduce;
 mod rows;
 mod softmax;
+mod straight_through;
 #[cfg(test)]
 mod test_support;
 mod vmath;
@@ -105,6 +108,7 @@ pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
 pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
+pub use fini::Fini;
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
 pub use kl::kl_to_uniform;
@@ -115,7 +119,8 @@ pub use linear::{
 pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;
 pub use pixels::{Pixels, pixels_to_f32};
-pub use softmax::{Noise, hard_sample, relaxed_sample, relaxed_sample_vjp};
+pub use softmax::{softmax, softmax_vjp};
+pub use straight_through::{ConditionalDraws, StraightThrough, straight_through_vjp};
 
 /// The vector instructions in use on this processor: `avx512`, `avx2`, `neon` or `portable`.
 pub fn instruction_set() -> &'static str {

@@ -298,10 +298,10 @@ impl Sink for InputGradient<'_> {
                 let output = output[start..start + width].chunks(LINE);
                 for (line, output) in lines.iter_mut().zip(output) {
                     let output = kernel.load(output, 0.0);
-                    for i in 0..LINE {
+                    for (lane, output) in line.0.iter_mut().zip(output) {
                         // A mask of bits: a choice between floats compiles to a branch for each lane.
-                        let mask = u32::from(output[i] > 0.0).wrapping_neg();
-                        line.0[i] = f32::from_bits(line.0[i].to_bits() & mask);
+                        let mask = u32::from(output > 0.0).wrapping_neg();
+                        *lane = f32::from_bits(lane.to_bits() & mask);
                     }
                 }
             }

@@ -108,7 +108,6 @@ impl Step {
         let ms = |total: Duration| total.as_secs_f64() * 1e3 / n_steps;
         let parts = [
             ("waiting_for_batch", self.waiting),
-            ("noise", now.noise - before.noise),
             ("forward_products", now.forward_products - before.forward_products),
             ("sampling", now.sampling - before.sampling),
             ("losses", now.losses - before.losses),

@@ -8,9 +8,13 @@ use super::straight_through::StraightThrough;
 use crate::{Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample of `softmax(logits / τ_f)` whose gradient is that of
-/// `softmax(logits / τ_b)` (Shah et al. 2024, "Decoupled Straight-Through").
+/// `softmax(logits / τ_b)` (Shah et al., arXiv 2410.13331, second version, 2026: "Decoupled ST").
 ///
-/// `forward_tau` sets how much is explored, `backward_tau` how the gradient is spread over the classes.
+/// `forward_tau` sets how much is explored, `backward_tau` how the gradient is spread over the classes: two
+/// questions to which [`categorical_straight_through`](super::categorical_straight_through) and straight-through
+/// Gumbel-softmax have one answer. The paper reports its best pairs far from τ_f = τ_b. (Its first version, of 2024,
+/// decouples straight-through Gumbel-softmax instead, whose gradient keeps the noise of the sample.)
+///
 /// Beware that at τ_f ≠ 1 the sampled distribution is no longer `softmax(logits)`: a KL term computed
 /// from the logits is then that of another distribution. τ_f = 1 is
 /// [`categorical_straight_through`](super::categorical_straight_through).

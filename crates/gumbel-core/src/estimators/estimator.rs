@@ -141,6 +141,27 @@ impl Estimator {
         }
     }
 
+    /// Whether one sample is drawn and the gradient goes through it: straight-through and relaxed estimators, which
+    /// never see the loss's value. These can be had as [`SampledRows`](super::SampledRows) too.
+    pub fn is_pathwise(self) -> bool {
+        match self {
+            Self::GumbelSoftmax
+            | Self::StGumbelSoftmax
+            | Self::StraightThrough
+            | Self::DecoupledStraightThrough { .. }
+            | Self::GappedStraightThrough { .. }
+            | Self::GumbelRao { .. }
+            | Self::ReinMax
+            | Self::ReinMaxRao { .. }
+            | Self::Fini => true,
+            Self::Reinforce
+            | Self::Rloo { .. }
+            | Self::DisArm
+            | Self::Rebar
+            | Self::Enumeration => false,
+        }
+    }
+
     /// Whether the loss only ever sees exact one-hot samples.
     pub fn samples_are_exact(self) -> bool {
         !matches!(self, Self::GumbelSoftmax | Self::Rebar)

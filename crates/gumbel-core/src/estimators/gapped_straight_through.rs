@@ -2,9 +2,9 @@
 
 use candle_core::shape::Dim;
 use candle_core::{D, Tensor};
+use gumbel_kernels::StraightThrough;
 
-use super::hard_sample::{self, Draw, Pullback, Value};
-use crate::rows;
+use super::hard_sample::{self, Draw, Pullback};
 use crate::{Error, Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample with the gradient of `softmax((logits + m) / τ)`, where the
@@ -35,10 +35,15 @@ pub fn gapped_straight_through<D: Dim>(
     g: &mut Generator,
 ) -> Result<Tensor> {
     Temperature::new(tau)?;
+    check_gap(gap)?;
+    Draw::new(logits, dim, g, "gapped-straight-through")?.with(Gapped { tau, gap })
+}
+
+pub(super) fn check_gap(gap: f64) -> Result<()> {
     if !(gap.is_finite() && gap >= 0.0) {
         return Err(Error::InvalidParameter { name: "gap", value: gap, must: "finite and >= 0" });
     }
-    Draw::new(logits, dim, g, "gapped-straight-through")?.with(Gapped { tau, gap })
+    Ok(())
 }
 
 pub(super) struct Gapped {
@@ -51,22 +56,8 @@ impl Pullback for Gapped {
         "gapped-straight-through"
     }
 
-    fn rows<T: Value>(&self, logits: &[T], hard: &[T], grad: &[T], n: usize) -> Result<Vec<T>> {
-        let gap = T::of(self.gap);
-        let mut moved = Vec::with_capacity(logits.len());
-        for (row, hard) in logits.chunks_exact(n).zip(hard.chunks_exact(n)) {
-            let top = rows::max(row);
-            // Relative to the largest logit: the sampled class to 0, the others to -gap at most.
-            moved.extend(row.iter().zip(hard).map(|(&l, &d)| {
-                let below = l - top;
-                match (d > T::ZERO, below > -gap) {
-                    (true, _) => T::ZERO,
-                    (false, true) => -gap,
-                    (false, false) => below,
-                }
-            }));
-        }
-        Ok(rows::softmax_grad(&rows::softmax(&moved, n, self.tau), grad, n, self.tau))
+    fn kernel(&self) -> StraightThrough {
+        StraightThrough::Gapped { temperature: self.tau as f32, gap: self.gap as f32 }
     }
 
     fn plain(&self, logits: &Tensor, hard: &Tensor, grad: &Tensor) -> Result<Tensor> {

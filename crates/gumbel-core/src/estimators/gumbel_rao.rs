@@ -1,10 +1,10 @@
 //! Gumbel-Rao: straight-through Gumbel-softmax with the noise averaged out, given the sample.
 
 use candle_core::shape::Dim;
-use candle_core::{D, DType, Device, Shape, Tensor};
+use candle_core::{D, DType, Tensor};
+use gumbel_kernels::{ConditionalDraws, StraightThrough};
 
-use super::hard_sample::{self, Draw, Pullback, Value};
-use crate::rows::{self, Real};
+use super::hard_sample::{self, Draw, Pullback};
 use crate::rowwise::plain;
 use crate::{Error, Generator, GeneratorState, Result, Temperature, gumbel_noise};
 
@@ -78,94 +78,37 @@ impl ReservedNoise {
         Self { start, draws }
     }
 
-    /// Calls `use_noise` with each noise in turn.
-    fn for_each(
-        &self,
-        shape: &Shape,
-        dtype: DType,
-        device: &Device,
-        mut use_noise: impl FnMut(&Tensor) -> Result<()>,
-    ) -> Result<()> {
-        let mut g = Generator::from_state(&self.start);
-        (0..self.draws).try_for_each(|_| use_noise(&gumbel_noise(shape, dtype, device, &mut g)?))
+    /// The same for the pass over rows.
+    pub(super) fn kernel(&self) -> ConditionalDraws {
+        let (noise, position) = Generator::from_state(&self.start).gumbel_stream();
+        ConditionalDraws { count: self.draws, noise, position }
     }
 
     /// The gradient through `softmax(perturbed / τ)`, averaged over perturbed logits of a categorical with
     /// these `log_probs` given that the class of `hard` is their largest.
-    pub(super) fn mean_gradient<T: Value>(
-        &self,
-        log_probs: &[T],
-        hard: &[T],
-        grad: &[T],
-        n: usize,
-        tau: f64,
-    ) -> Result<Vec<T>> {
-        let mut mean = vec![T::ZERO; log_probs.len()];
-        let weight = T::of(1.0 / (tau * self.draws as f64));
-        self.for_each(&Shape::from(log_probs.len()), T::DTYPE, &Device::Cpu, |noise| {
-            let y = T::logistic_powers(&distances(log_probs, hard, &noise.to_vec1()?, n), tau)?;
-            for ((mean, y), g) in
-                mean.chunks_exact_mut(n).zip(y.chunks_exact(n)).zip(grad.chunks_exact(n))
-            {
-                add_softmax_grad(mean, y, g, weight);
-            }
-            Ok(())
-        })?;
-        Ok(mean)
-    }
-
-    /// [`ReservedNoise::mean_gradient`] in candle's operations, from the same noise.
-    pub(super) fn plain_mean_gradient(
+    ///
+    /// With standard exponential `E` (Paulus et al. 2021, eq. 7) the largest is `-ln E_i` and the others are
+    /// `-ln(E_j / p_j + E_i)`: they lie `ln(1 + E_j / (E_i p_j))` below it. The noise is Gumbel, `-ln E`.
+    pub(super) fn mean_gradient(
         &self,
         log_probs: &Tensor,
         hard: &Tensor,
         grad: &Tensor,
         tau: f64,
     ) -> Result<Tensor> {
+        let mut g = Generator::from_state(&self.start);
         let mut total = grad.zeros_like()?;
-        self.for_each(log_probs.shape(), log_probs.dtype(), log_probs.device(), |noise| {
-            let at_sample = (noise * hard)?.sum_keepdim(D::Minus1)?;
+        for _ in 0..self.draws {
+            let noise =
+                gumbel_noise(log_probs.shape(), log_probs.dtype(), log_probs.device(), &mut g)?;
+            let at_sample = (&noise * hard)?.sum_keepdim(D::Minus1)?;
             let ratio = (noise.neg()?.broadcast_add(&at_sample)? - log_probs)?.exp()?;
             let below = (ratio + 1.0)?.log()?.neg()?;
             let below = hard.gt(0.0)?.where_cond(&below.zeros_like()?, &below)?;
             let y = hard_sample::softmax(&below, tau)?;
             total = (&total + hard_sample::softmax_grad(&y, grad, tau)?)?;
-            Ok(())
-        })?;
+        }
         Ok((total / self.draws as f64)?)
-    }
-}
-
-/// `x` such that perturbed logits whose largest entry is at the class `i` of `hard` lie `ln(1 + e^x)` below it.
-///
-/// With standard exponential `E` (Paulus et al. 2021, eq. 7) the largest is `-ln E_i` and the others are
-/// `-ln(E_j / p_j + E_i)`, so `e^x = E_j / (E_i p_j)`, and `x = -inf` for `i` itself. The noise is Gumbel, `-ln E`.
-fn distances<T: Real>(log_probs: &[T], hard: &[T], noise: &[T], n: usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(log_probs.len());
-    for ((log_p, hard), noise) in
-        log_probs.chunks_exact(n).zip(hard.chunks_exact(n)).zip(noise.chunks_exact(n))
-    {
-        let sampled = hard.iter().zip(noise).find(|(d, _)| **d > T::ZERO);
-        let top = sampled.map_or(T::ZERO, |(_, &noise)| noise);
-        // A masked class lies infinitely far below.
-        let x = |((&l, &d), &noise): ((&T, &T), &T)| {
-            if d > T::ZERO { T::MASKED } else { (top - noise) - l }
-        };
-        out.extend(log_p.iter().zip(hard).zip(noise).map(x));
-    }
-    out
-}
-
-/// Adds `weight p (g - p·g)` with `p = y / Σ y`, and nothing where `y` is zero whatever `g` is there.
-fn add_softmax_grad<T: Real>(total: &mut [T], y: &[T], grad: &[T], weight: T) {
-    let (mut sum, mut dot) = (T::ZERO, T::ZERO);
-    for (&y, &g) in y.iter().zip(grad) {
-        sum += y;
-        dot += if y > T::ZERO { y * g } else { T::ZERO };
-    }
-    let (mean, scale) = (dot / sum, weight / sum);
-    for ((total, &y), &g) in total.iter_mut().zip(y).zip(grad) {
-        *total += if y > T::ZERO { scale * y * (g - mean) } else { T::ZERO };
     }
 }
 
@@ -179,11 +122,11 @@ impl Pullback for GumbelRao {
         "gumbel-rao"
     }
 
-    fn rows<T: Value>(&self, logits: &[T], hard: &[T], grad: &[T], n: usize) -> Result<Vec<T>> {
-        self.noise.mean_gradient(&rows::log_softmax(logits, n), hard, grad, n, self.tau)
+    fn kernel(&self) -> StraightThrough {
+        StraightThrough::GumbelRao { temperature: self.tau as f32, draws: self.noise.kernel() }
     }
 
     fn plain(&self, logits: &Tensor, hard: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        self.noise.plain_mean_gradient(&plain::log_softmax(logits)?, hard, grad, self.tau)
+        self.noise.mean_gradient(&plain::log_softmax(logits)?, hard, grad, self.tau)
     }
 }

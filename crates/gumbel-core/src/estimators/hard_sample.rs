@@ -3,50 +3,26 @@
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp2, CustomOp3, D, Layout, MetalStorage, Shape, Tensor,
-    WithDType,
+    CpuStorage, CudaStorage, CustomOp2, CustomOp3, D, DType, Layout, MetalStorage, Shape, Tensor,
 };
+use gumbel_kernels::{StraightThrough, straight_through_vjp};
 
 use crate::logits::Rows;
-use crate::rows::{self, Real};
-use crate::rowwise::{elements, one_hot_argmax, perturb, plain, unsupported};
+use crate::rowwise::{last, one_hot_argmax, perturb, plain, single};
 use crate::{Generator, Result, gumbel_noise};
-
-/// f32 and f64, with the one function of theirs that is worth a vectorised pass.
-pub(super) trait Value: Real + WithDType {
-    /// `(1 + e^x)^(-1/τ)` of each element; 1 at `-inf`, 0 at `inf`.
-    fn logistic_powers(x: &[Self], tau: f64) -> candle_core::Result<Vec<Self>>;
-}
-
-impl Value for f32 {
-    fn logistic_powers(x: &[Self], tau: f64) -> candle_core::Result<Vec<Self>> {
-        let (mut powers, mut out) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-        gumbel_kernels::softplus(x, &mut powers).map_err(candle_core::Error::wrap)?;
-        let scale = -1.0 / tau as f32;
-        powers.iter_mut().for_each(|p| *p *= scale);
-        gumbel_kernels::exp(&powers, &mut out).map_err(candle_core::Error::wrap)?;
-        Ok(out)
-    }
-}
-
-impl Value for f64 {
-    fn logistic_powers(x: &[Self], tau: f64) -> candle_core::Result<Vec<Self>> {
-        Ok(x.iter().map(|&x| (-rows::softplus(x) / tau).exp()).collect())
-    }
-}
 
 /// How an estimator turns the gradient at its sample into the gradient at the logits.
 ///
-/// All arguments are rows of `n` classes, contiguous and in one dtype (f32 or f64); `hard` is
-/// one-hot; a masked class has logit `-inf` and must get exactly zero.
+/// All arguments are contiguous, with classes last, and in one dtype (f32 or f64); `hard` is one-hot; a
+/// masked class has logit `-inf` and must get exactly zero.
 pub(super) trait Pullback: Send + Sync {
     /// What error messages call the operation.
     fn name(&self) -> &'static str;
 
-    /// One pass over rows on the CPU.
-    fn rows<T: Value>(&self, logits: &[T], hard: &[T], grad: &[T], n: usize) -> Result<Vec<T>>;
+    /// The pass over rows of f32 on the CPU.
+    fn kernel(&self) -> StraightThrough;
 
-    /// The same in candle's operations: for other devices, and the oracle of the tests.
+    /// The same in candle's operations: for f64 and other devices, and the oracle of the tests.
     fn plain(&self, logits: &Tensor, hard: &Tensor, grad: &Tensor) -> Result<Tensor>;
 }
 
@@ -99,9 +75,10 @@ impl Draw {
     }
 }
 
-/// `y (g - Σ g y) / τ` in candle's operations: the gradient through `softmax(· / τ)` of value `y`.
+/// `y (g - Σ g y) / τ` in candle's operations: the gradient through `softmax(· / τ)` of value `y`; zero where `y`
+/// is zero, whatever `g` is there.
 pub(super) fn softmax_grad(y: &Tensor, grad: &Tensor, tau: f64) -> Result<Tensor> {
-    let weighted = (y * grad)?;
+    let weighted = y.gt(0.0)?.where_cond(&(y * grad)?, &y.zeros_like()?)?;
     let total = weighted.sum_keepdim(D::Minus1)?;
     Ok(((weighted - y.broadcast_mul(&total)?)? / tau)?)
 }
@@ -112,7 +89,7 @@ pub(super) fn softmax(logits: &Tensor, tau: f64) -> Result<Tensor> {
 }
 
 /// Value: the second argument. Gradient: the pullback's, for the first.
-struct HardSample<P>(P);
+pub(super) struct HardSample<P>(pub(super) P);
 
 impl<P: Pullback + 'static> CustomOp2 for HardSample<P> {
     fn name(&self) -> &'static str {
@@ -157,8 +134,9 @@ impl<P: Pullback + 'static> CustomOp2 for HardSample<P> {
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let (logits, grad) = (logits.detach(), grad.contiguous()?);
-        let at_logits = if logits.device().is_cpu() {
-            logits.apply_op3_no_bwd(hard, &grad, &OnRows(&self.0))?
+        let at_logits = if logits.device().is_cpu() && logits.dtype() == DType::F32 {
+            let op = OnRows { name: self.0.name(), estimator: self.0.kernel() };
+            logits.apply_op3_no_bwd(hard, &grad, &op)?
         } else {
             self.0.plain(&logits, hard, &grad)?
         };
@@ -166,12 +144,15 @@ impl<P: Pullback + 'static> CustomOp2 for HardSample<P> {
     }
 }
 
-/// A pullback on the CPU.
-struct OnRows<'a, P>(&'a P);
+/// The pass over rows of f32 on the CPU.
+struct OnRows {
+    name: &'static str,
+    estimator: StraightThrough,
+}
 
-impl<P: Pullback> CustomOp3 for OnRows<'_, P> {
+impl CustomOp3 for OnRows {
     fn name(&self) -> &'static str {
-        self.0.name()
+        self.name
     }
 
     fn cpu_fwd(
@@ -183,21 +164,11 @@ impl<P: Pullback> CustomOp3 for OnRows<'_, P> {
         grad: &CpuStorage,
         l3: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let name = self.name();
-        let n = l1.dims().last().copied().unwrap_or(1).max(1);
-        let out = match (logits, hard, grad) {
-            (CpuStorage::F32(x), CpuStorage::F32(d), CpuStorage::F32(g)) => {
-                let (x, d, g) =
-                    (elements(name, x, l1)?, elements(name, d, l2)?, elements(name, g, l3)?);
-                CpuStorage::F32(self.0.rows(x, d, g, n)?)
-            }
-            (CpuStorage::F64(x), CpuStorage::F64(d), CpuStorage::F64(g)) => {
-                let (x, d, g) =
-                    (elements(name, x, l1)?, elements(name, d, l2)?, elements(name, g, l3)?);
-                CpuStorage::F64(self.0.rows(x, d, g, n)?)
-            }
-            (other, _, _) => return Err(unsupported(name, other)),
-        };
-        Ok((out, l1.shape().clone()))
+        let logits = single(self.name, logits, l1)?;
+        let (hard, grad) = (single(self.name, hard, l2)?, single(self.name, grad, l3)?);
+        let mut out = vec![0.0; logits.len()];
+        straight_through_vjp(last(l1), self.estimator, logits, hard, grad, &mut out)
+            .map_err(candle_core::Error::wrap)?;
+        Ok((CpuStorage::F32(out), l1.shape().clone()))
     }
 }

@@ -43,7 +43,8 @@
 //! The straight-through family are functions from logits to a sample, like `gumbel_softmax`, whose backward pass is
 //! the estimator: [`reinmax`]`(&logits, 1.0, dim, &mut g)`. The others need the loss itself, as a function
 //! they may call several times, and return an [`Objective`]. [`Estimator`] offers all of them by one interface and by
-//! name, with [`EstimatorState`] for what two of them learn.
+//! name, with [`EstimatorState`] for what two of them learn. [`SampledRows`] has the first kind on slices, for
+//! training loops without tensors.
 //!
 //! Every one gives masked classes (logits of `-inf`) gradient exactly zero.
 
@@ -63,6 +64,7 @@ mod reinmax;
 mod reinmax_rao;
 mod rloo;
 mod running_mean;
+mod sampled_rows;
 mod straight_through;
 #[cfg(test)]
 mod tests;
@@ -81,4 +83,5 @@ pub use reinforce::{Baseline, reinforce};
 pub use reinmax::reinmax;
 pub use reinmax_rao::reinmax_rao;
 pub use rloo::rloo;
+pub use sampled_rows::SampledRows;
 pub use straight_through::categorical_straight_through;

@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 use candle_core::shape::Dim;
+use gumbel_kernels::StraightThrough;
 
-use super::hard_sample::{self, Draw, Pullback, Value};
-use crate::rows::{self, Real};
+use super::hard_sample::{self, Draw, Pullback};
 use crate::{Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample `D` with the gradient `2 J(π_D) - ½ J(π)`, where
@@ -52,39 +52,19 @@ impl Pullback for ReinMax {
         "reinmax"
     }
 
-    fn rows<T: Value>(&self, logits: &[T], hard: &[T], grad: &[T], n: usize) -> Result<Vec<T>> {
-        let half = T::of(0.5);
-        let mut middle = rows::softmax(logits, n, self.tau);
-        for (y, &d) in middle.iter_mut().zip(hard) {
-            *y = half * (*y + d);
-        }
-        let second = rows::softmax_grad(&middle, grad, n, 1.0);
-        Ok(minus_half_first_order(second, logits, grad, n))
+    fn kernel(&self) -> StraightThrough {
+        StraightThrough::ReinMax { temperature: self.tau as f32 }
     }
 
     fn plain(&self, logits: &Tensor, hard: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let middle = ((hard_sample::softmax(logits, self.tau)? + hard)? * 0.5)?;
         let second = hard_sample::softmax_grad(&middle, grad, 1.0)?;
-        plain_minus_half_first_order(&second, logits, grad)
+        minus_half_first_order(&second, logits, grad)
     }
 }
 
 /// `2 second - ½ J(π) g`, what ReinMax and ReinMax-Rao share.
-pub(super) fn minus_half_first_order<T: Real>(
-    mut second: Vec<T>,
-    logits: &[T],
-    grad: &[T],
-    n: usize,
-) -> Vec<T> {
-    let first = rows::softmax_grad(&rows::softmax(logits, n, 1.0), grad, n, 1.0);
-    for (s, f) in second.iter_mut().zip(first) {
-        *s = T::of(2.0) * *s - T::of(0.5) * f;
-    }
-    second
-}
-
-/// [`minus_half_first_order`] in candle's operations.
-pub(super) fn plain_minus_half_first_order(
+pub(super) fn minus_half_first_order(
     second: &Tensor,
     logits: &Tensor,
     grad: &Tensor,

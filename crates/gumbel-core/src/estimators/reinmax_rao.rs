@@ -2,11 +2,11 @@
 
 use candle_core::Tensor;
 use candle_core::shape::Dim;
+use gumbel_kernels::StraightThrough;
 
 use super::gumbel_rao::{ReservedNoise, check_draws};
-use super::hard_sample::{self, Draw, Pullback, Value};
-use super::reinmax::{minus_half_first_order, plain_minus_half_first_order};
-use crate::rows;
+use super::hard_sample::{self, Draw, Pullback};
+use super::reinmax::minus_half_first_order;
 use crate::{Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample `D` with the gradient `2 J̄ - ½ J(π)`: as [`reinmax`](super::reinmax), but
@@ -49,19 +49,13 @@ impl Pullback for ReinMaxRao {
         "reinmax-rao"
     }
 
-    fn rows<T: Value>(&self, logits: &[T], hard: &[T], grad: &[T], n: usize) -> Result<Vec<T>> {
-        let half = T::of(0.5);
-        let mut log_middle = rows::softmax(logits, n, 1.0);
-        for (p, &d) in log_middle.iter_mut().zip(hard) {
-            *p = (half * (*p + d)).ln();
-        }
-        let second = self.noise.mean_gradient(&log_middle, hard, grad, n, self.tau)?;
-        Ok(minus_half_first_order(second, logits, grad, n))
+    fn kernel(&self) -> StraightThrough {
+        StraightThrough::ReinMaxRao { temperature: self.tau as f32, draws: self.noise.kernel() }
     }
 
     fn plain(&self, logits: &Tensor, hard: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let log_middle = ((hard_sample::softmax(logits, 1.0)? + hard)? * 0.5)?.log()?;
-        let second = self.noise.plain_mean_gradient(&log_middle, hard, grad, self.tau)?;
-        plain_minus_half_first_order(&second, logits, grad)
+        let second = self.noise.mean_gradient(&log_middle, hard, grad, self.tau)?;
+        minus_half_first_order(&second, logits, grad)
     }
 }

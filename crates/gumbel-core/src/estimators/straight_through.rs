@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 use candle_core::shape::Dim;
+use gumbel_kernels::StraightThrough as Kernel;
 
-use super::hard_sample::{self, Draw, Pullback, Value};
-use crate::rows;
+use super::hard_sample::{self, Draw, Pullback};
 use crate::{Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample of `softmax(logits)` whose gradient is that of `softmax(logits / τ)`.
@@ -58,8 +58,8 @@ impl Pullback for StraightThrough {
         "straight-through"
     }
 
-    fn rows<T: Value>(&self, logits: &[T], _: &[T], grad: &[T], n: usize) -> Result<Vec<T>> {
-        Ok(rows::softmax_grad(&rows::softmax(logits, n, self.tau), grad, n, self.tau))
+    fn kernel(&self) -> Kernel {
+        Kernel::Softmax { temperature: self.tau as f32 }
     }
 
     fn plain(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Tensor> {

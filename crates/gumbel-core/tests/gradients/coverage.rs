@@ -7,6 +7,7 @@ use crate::table::table;
 
 /// Public functions without a gradient: they return indices, constants, numbers or shapes.
 const NO_GRADIENT: &[&str] = &[
+    "all_codes",
     "at",
     "batch_shape",
     "check",
@@ -19,20 +20,26 @@ const NO_GRADIENT: &[&str] = &[
     "gumbel_max",
     "gumbel_max_with_noise",
     "gumbel_noise",
+    "has_temperature",
+    "is_pathwise",
+    "is_unbiased",
     "logistic_noise",
     "n_classes",
+    "name",
     "new",
     "one_hot",
     "sample",
     "sample_one_hot",
     "sample_with_noise",
+    "samples_are_exact",
     "state",
     "stream",
     "uniform",
     "var",
 ];
 
-/// The modes of discrete distributions are constants, and so are temperatures as they were given.
+/// The modes of discrete distributions are constants, and so are temperatures as they were given. What estimators
+/// have learnt are numbers, and slices are in no graph.
 const NO_GRADIENT_IN: &[&str] = &[
     "categorical::mode",
     "one_hot_categorical::mode",
@@ -41,13 +48,18 @@ const NO_GRADIENT_IN: &[&str] = &[
     "relaxed_one_hot_categorical::temperature",
     "logit_relaxed_bernoulli::temperature",
     "relaxed_bernoulli::temperature",
+    "rebar::scale",
+    "reinforce::mean",
+    "sampled_rows::draw",
+    "sampled_rows::values",
+    "sampled_rows::backward",
 ];
 
-/// `file::function` for every `pub fn` of the crate's own folder and of the distributions.
+/// `file::function` for every `pub fn` of the crate's own folder, of the distributions and of the estimators.
 fn public_functions() -> BTreeSet<String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut names = BTreeSet::new();
-    for folder in [src.clone(), src.join("distributions")] {
+    for folder in [src.clone(), src.join("distributions"), src.join("estimators")] {
         for file in std::fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();
             if path.extension().is_none_or(|e| e != "rs") {

@@ -8,5 +8,6 @@
 
 mod coverage;
 mod differences;
+mod estimators;
 mod masks;
 mod table;

@@ -13,6 +13,8 @@ use gumbel_core::{
     mask_logits, straight_through,
 };
 
+use crate::estimators::estimators;
+
 type Function = dyn Fn(&[Tensor]) -> Result<Tensor>;
 
 /// A function and its differentiable inputs.
@@ -25,9 +27,9 @@ pub(crate) struct Entry {
     pub(crate) differentiable: bool,
 }
 
-type Inputs<'a> = &'a [(&'static str, fn() -> Tensor)];
+pub(crate) type Inputs<'a> = &'a [(&'static str, fn() -> Tensor)];
 
-fn entry(
+pub(crate) fn entry(
     name: &'static str,
     inputs: Inputs<'_>,
     run: impl Fn(&[Tensor]) -> Result<Tensor> + 'static,
@@ -42,7 +44,7 @@ fn entry(
     }
 }
 
-fn jumping(
+pub(crate) fn jumping(
     name: &'static str,
     inputs: Inputs<'_>,
     run: impl Fn(&[Tensor]) -> Result<Tensor> + 'static,
@@ -50,11 +52,11 @@ fn jumping(
     Entry { differentiable: false, ..entry(name, inputs, run) }
 }
 
-fn t<const R: usize, const C: usize>(rows: [[f64; C]; R]) -> Tensor {
+pub(crate) fn t<const R: usize, const C: usize>(rows: [[f64; C]; R]) -> Tensor {
     Tensor::new(&rows, &Device::Cpu).unwrap()
 }
 
-fn logits() -> Tensor {
+pub(crate) fn logits() -> Tensor {
     t([[0.3, -1.2, 0.8], [2.0, 0.1, -0.4]])
 }
 
@@ -78,7 +80,7 @@ fn bit_tau() -> Tensor {
     t([[0.7, 1.1, 0.4]])
 }
 
-fn scale() -> Tensor {
+pub(crate) fn scale() -> Tensor {
     t([[0.7, 1.1, 2.4]])
 }
 
@@ -94,7 +96,7 @@ fn one_hot() -> Tensor {
     t([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 }
 
-fn fresh() -> Generator {
+pub(crate) fn fresh() -> Generator {
     Generator::new(5)
 }
 
@@ -103,6 +105,7 @@ pub(crate) fn table() -> Vec<Entry> {
     all.extend(exact_distributions());
     all.extend(relaxed_categories());
     all.extend(relaxed_bits());
+    all.extend(estimators());
     all
 }
 

@@ -1,16 +1,11 @@
-//! Relaxed samples and their gradient against double precision.
+//! Softmax and its gradient against double precision.
 
 use super::*;
-use crate::WordStream;
 use crate::test_support::{Guarded, values};
 
-/// `softmax((logits + noise) / temperature)` of one row in double precision.
-fn exact(logits: &[f32], noise: &[f32], temperature: f64) -> Vec<f64> {
-    let y: Vec<f64> = logits
-        .iter()
-        .zip(noise)
-        .map(|(&l, &g)| (f64::from(l) + f64::from(g)) / temperature)
-        .collect();
+/// `softmax(logits / temperature)` of one row in double precision.
+fn exact(logits: &[f32], temperature: f64) -> Vec<f64> {
+    let y: Vec<f64> = logits.iter().map(|&l| f64::from(l) / temperature).collect();
     let largest = y.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let total: f64 = y.iter().map(|y| (y - largest).exp()).sum();
     y.iter().map(|y| (y - largest).exp() / total).collect()
@@ -37,45 +32,28 @@ fn shapes() -> &'static [(usize, usize)] {
 }
 
 #[test]
-fn samples_agree_with_double_precision() {
+fn values_agree_with_double_precision() {
     for isa in Isa::available() {
         for &(rows, n_classes) in shapes() {
             for temperature in [0.1, 1.0, 3.0] {
                 let logits: Vec<f32> =
-                    values(rows * n_classes, 1).iter().map(|l| l * 5.0).collect();
-                let noise = values(rows * n_classes, 2);
-                let (mut relaxed, mut hard) =
-                    (Guarded::new(logits.len()), Guarded::new(logits.len()));
-                relaxed_sample_on(
-                    isa,
-                    n_classes,
-                    temperature,
-                    &logits,
-                    Noise::Given(&noise),
-                    relaxed.get(),
-                    Some(hard.get()),
-                )
-                .unwrap();
-                let (relaxed, hard) = (relaxed.finish(), hard.finish());
+                    values(rows * n_classes, 1).iter().map(|l| l * 6.0).collect();
+                let mut probs = Guarded::new(logits.len());
+                softmax_on(isa, n_classes, temperature, &logits, probs.get()).unwrap();
+                let probs = probs.finish();
                 for row in 0..rows {
                     let range = row * n_classes..(row + 1) * n_classes;
-                    let expected =
-                        exact(&logits[range.clone()], &noise[range.clone()], temperature.into());
+                    let expected = exact(&logits[range.clone()], temperature.into());
                     // The exponent, up to 6 / τ, is rounded three times: relative errors of that many ulps.
                     let bound = (8.0 + 4.0 * 6.0 / f64::from(temperature)) * 2f64.powi(-24);
-                    let row = &relaxed[range.clone()];
-                    for (z, expected) in row.iter().zip(&expected) {
-                        let error = (f64::from(*z) - expected).abs();
+                    for (y, expected) in probs[range].iter().zip(&expected) {
+                        let error = (f64::from(*y) - expected).abs();
                         assert!(
                             error <= bound * expected + 2e-38,
-                            "{}: {z} {expected}",
+                            "{}: {y} {expected}",
                             isa.name()
                         );
                     }
-                    let largest = row.iter().copied().fold(0.0, f32::max);
-                    let first = row.iter().position(|&z| z == largest).unwrap();
-                    let one_hot = &hard[range];
-                    assert!(one_hot.iter().enumerate().all(|(i, &h)| h == f32::from(i == first)));
                 }
             }
         }
@@ -83,45 +61,24 @@ fn samples_agree_with_double_precision() {
 }
 
 #[test]
-fn noise_made_in_the_pass_is_that_of_the_stream() {
-    let words = WordStream::new(1, 2);
-    let stream = GumbelStream::new(words, words.with_masked_key([1; 32]));
-    for isa in Isa::available() {
-        for &(rows, n_classes) in shapes() {
-            let logits = values(rows * n_classes, 1);
-            let mut noise = vec![0.0; logits.len()];
-            stream.fill(77, &mut noise);
-            let sample = |noise: Noise<'_>| {
-                let mut relaxed = vec![0.0; logits.len()];
-                relaxed_sample_on(isa, n_classes, 0.7, &logits, noise, &mut relaxed, None).unwrap();
-                relaxed
-            };
-            assert!(sample(Noise::Stream(stream, 77)) == sample(Noise::Given(&noise)));
-        }
-    }
-}
-
-#[test]
-fn samples_are_the_same_bits_on_every_instruction_set_and_thread_count() {
-    let words = WordStream::new(1, 2);
-    let noise = Noise::Stream(GumbelStream::new(words, words.with_masked_key([1; 32])), 3);
+fn results_are_the_same_bits_on_every_instruction_set_and_thread_count() {
     for &(rows, n_classes) in shapes() {
         let logits = values(rows * n_classes, 1);
-        let d_relaxed = values(rows * n_classes, 2);
-        let sample = |isa: Isa, n_threads: usize| {
+        let d_probs = values(rows * n_classes, 2);
+        let results = |isa: Isa, n_threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
             pool.install(|| {
-                let mut relaxed = vec![0.0; logits.len()];
-                let mut d_logits = relaxed.clone();
-                relaxed_sample_on(isa, n_classes, 0.7, &logits, noise, &mut relaxed, None).unwrap();
-                vjp_on(isa, n_classes, 0.7, &relaxed, &d_relaxed, &mut d_logits).unwrap();
-                (relaxed, d_logits)
+                let mut probs = vec![0.0; logits.len()];
+                let mut d_logits = probs.clone();
+                softmax_on(isa, n_classes, 0.7, &logits, &mut probs).unwrap();
+                vjp_on(isa, n_classes, 0.7, &probs, &d_probs, &mut d_logits).unwrap();
+                (probs, d_logits)
             })
         };
-        let first = sample(Isa::best(), 1);
+        let first = results(Isa::best(), 1);
         for isa in Isa::available() {
             for n_threads in [1, 3] {
-                assert!(sample(isa, n_threads) == first, "{} {n_threads} threads", isa.name());
+                assert!(results(isa, n_threads) == first, "{} {n_threads} threads", isa.name());
             }
         }
     }
@@ -132,17 +89,17 @@ fn the_gradient_agrees_with_double_precision() {
     for isa in Isa::available() {
         for &(rows, n_classes) in shapes() {
             let logits = values(rows * n_classes, 1);
-            let d_relaxed = values(rows * n_classes, 2);
-            let mut relaxed = vec![0.0; logits.len()];
-            relaxed_sample(n_classes, 0.5, &logits, Noise::None, &mut relaxed).unwrap();
+            let d_probs = values(rows * n_classes, 2);
+            let mut probs = vec![0.0; logits.len()];
+            softmax(n_classes, 0.5, &logits, &mut probs).unwrap();
             let mut d_logits = Guarded::new(logits.len());
-            vjp_on(isa, n_classes, 0.5, &relaxed, &d_relaxed, d_logits.get()).unwrap();
+            vjp_on(isa, n_classes, 0.5, &probs, &d_probs, d_logits.get()).unwrap();
             let d_logits = d_logits.finish();
             for row in 0..rows {
                 let range = row * n_classes..(row + 1) * n_classes;
                 let pairs = || {
-                    let z = relaxed[range.clone()].iter().map(|&z| f64::from(z));
-                    z.zip(d_relaxed[range.clone()].iter().map(|&d| f64::from(d)))
+                    let z = probs[range.clone()].iter().map(|&z| f64::from(z));
+                    z.zip(d_probs[range.clone()].iter().map(|&d| f64::from(d)))
                 };
                 let dot: f64 = pairs().map(|(z, d)| z * d).sum();
                 for ((z, d), actual) in pairs().zip(&d_logits[range.clone()]) {
@@ -161,12 +118,12 @@ fn the_gradient_agrees_with_finite_differences() {
     let logits = [0.3f32, -0.2, 1.1, 0.0, -2.0];
     let weights = [0.9f32, -1.0, 0.4, 0.2, 2.0];
     let objective = |logits: &[f32]| {
-        let z = exact(logits, &[0.0; 5], 0.8);
+        let z = exact(logits, 0.8);
         z.iter().zip(&weights).map(|(z, w)| z * f64::from(*w)).sum::<f64>()
     };
-    let (mut relaxed, mut d_logits) = ([0.0; 5], [0.0; 5]);
-    relaxed_sample(5, 0.8, &logits, Noise::None, &mut relaxed).unwrap();
-    relaxed_sample_vjp(5, 0.8, &relaxed, &weights, &mut d_logits).unwrap();
+    let (mut probs, mut d_logits) = ([0.0; 5], [0.0; 5]);
+    softmax(5, 0.8, &logits, &mut probs).unwrap();
+    softmax_vjp(5, 0.8, &probs, &weights, &mut d_logits).unwrap();
     for i in 0..5 {
         let (mut above, mut below) = (logits, logits);
         above[i] += 1.0 / 1024.0;
@@ -180,19 +137,16 @@ fn the_gradient_agrees_with_finite_differences() {
 #[test]
 fn masked_logits_get_no_probability_and_a_nan_takes_the_row() {
     let logits = [0.0, f32::NEG_INFINITY, 0.0, f32::NAN, 1.0, 2.0];
-    let (mut relaxed, mut hard) = ([0.0; 6], [0.0; 6]);
-    hard_sample(3, 1.0, &logits, Noise::None, &mut relaxed, &mut hard).unwrap();
-    assert_eq!(relaxed[..3], [0.5, 0.0, 0.5]);
-    assert_eq!(hard[..3], [1.0, 0.0, 0.0]);
-    assert!(relaxed[3..].iter().chain(&hard[3..]).all(|z| z.is_nan()));
+    let mut probs = [0.0; 6];
+    softmax(3, 1.0, &logits, &mut probs).unwrap();
+    assert_eq!(probs[..3], [0.5, 0.0, 0.5]);
+    assert!(probs[3..].iter().all(|y| y.is_nan()));
 }
 
 #[test]
 fn lengths_are_checked() {
-    let error = relaxed_sample(3, 1.0, &[0.0; 7], Noise::None, &mut [0.0; 7]);
+    let error = softmax(3, 1.0, &[0.0; 7], &mut [0.0; 7]);
     assert_eq!(error, Err(LengthError { operand: "logits", expected: 6, actual: 7 }));
-    let error = relaxed_sample(3, 1.0, &[0.0; 6], Noise::Given(&[0.0; 5]), &mut [0.0; 6]);
-    assert_eq!(error, Err(LengthError { operand: "noise", expected: 6, actual: 5 }));
-    let error = hard_sample(3, 1.0, &[0.0; 6], Noise::None, &mut [0.0; 6], &mut [0.0; 3]);
-    assert_eq!(error, Err(LengthError { operand: "hard", expected: 6, actual: 3 }));
+    let error = softmax(3, 1.0, &[0.0; 6], &mut [0.0; 5]);
+    assert_eq!(error, Err(LengthError { operand: "probs", expected: 6, actual: 5 }));
 }

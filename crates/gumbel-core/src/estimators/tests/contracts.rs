@@ -11,7 +11,7 @@ fn usable() -> impl Iterator<Item = (Estimator, usize)> {
     Estimator::ALL.into_iter().map(|e| (e, if e == Estimator::DisArm { 2 } else { 3 }))
 }
 
-fn some_logits(dims: (usize, usize, usize), dtype: DType) -> Var {
+pub(super) fn some_logits(dims: (usize, usize, usize), dtype: DType) -> Var {
     let n = dims.0 * dims.1 * dims.2;
     let x: Vec<f64> = (0..n).map(|i| (0.7 * i as f64).sin()).collect();
     let x = Tensor::from_vec(x, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
@@ -119,7 +119,7 @@ fn masked_classes_are_never_drawn_and_get_gradient_zero() {
     }
 }
 
-fn error_of(estimator: Estimator, logits: &Tensor, tau: f64) -> Error {
+pub(super) fn error_of(estimator: Estimator, logits: &Tensor, tau: f64) -> Error {
     let mut f = |z: &Tensor| Ok::<_, Error>(z.sum((1, 2))?);
     let mut state = EstimatorState::default();
     let mut g = Generator::new(0);

@@ -7,6 +7,7 @@
 mod contracts;
 mod fused;
 mod means;
+mod sampled_rows;
 mod unbiased;
 mod variances;
 
