@@ -35,14 +35,14 @@ enum Step {
     Deps,
     /// Lints of all targets
     Clippy,
-    /// Every package compiles by itself, with each feature that needs no toolkit
-    Features,
     /// Unit, integration and documentation tests
     Test,
     /// Documentation builds without a warning
     Docs,
     /// Lints and tests of the data crate with the Hugging Face hub
     Hub,
+    /// Every package compiles by itself, with each feature that needs no toolkit
+    Features,
     /// The commands in README.md exist, with their flags
     Readme,
     /// The CUDA build compiles, where its toolkit is installed
