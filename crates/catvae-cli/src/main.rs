@@ -38,7 +38,32 @@ fn main() -> ExitCode {
         Command::Estimators(args) => commands::estimators::estimators(args),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", shown(&error));
         ExitCode::FAILURE
     })
+}
+
+/// The error and what caused it; many of ours quote their cause already.
+fn shown(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = anyhow::anyhow!("no space");
+        assert_eq!(shown(&cause), "no space");
+        let error = cause.context("cannot write a").context("cannot write a: no space");
+        assert_eq!(shown(&error), "cannot write a: no space");
+        assert_eq!(shown(&anyhow::anyhow!("b").context("a")), "a: b");
+    }
 }
