@@ -202,6 +202,11 @@ impl TrainConfig {
                 value: norm.to_string(),
             });
         }
+        let n_categories = self.model.n_categories;
+        if training.estimator == Estimator::DisArm && n_categories != 2 {
+            let (field, value) = ("model.n_categories", n_categories.to_string());
+            return Err(Error::Setting { field, range: "2 for the estimator `disarm`", value });
+        }
         self.temperature.checked()?;
         Ok(())
     }
@@ -419,6 +424,10 @@ mod tests {
             ("[training]\nclip_gradient_norm = -1.0", "training.clip_gradient_norm"),
             ("[training]\nestimator = \"softmax\"", "softmax"),
             ("[model]\nn_categories = 1", "n_categories must be at least 2, but is 1"),
+            (
+                "[training]\nestimator = \"disarm\"",
+                "model.n_categories must be 2 for the estimator `disarm`, but is 10",
+            ),
             ("[data]\nn_train = 0", "data.n_train must be at least 1"),
             ("[temperature]\nkind = \"constant\"\nvalue = 0.0", "value"),
             ("[temperature]\nkind = \"constant\"\nvalue = nan", "value"),

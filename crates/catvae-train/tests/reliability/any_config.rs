@@ -16,12 +16,11 @@ const MOST: u64 = i64::MAX as u64;
 /// Every size of a network up to a few million weights, every other value up to the end of its range.
 pub(crate) fn any_config() -> impl Strategy<Value = TrainConfig> {
     (data(), model(), training(), temperatures(), proptest::option::of(provenance())).prop_map(
-        |(data, model, training, temperature, provenance)| TrainConfig {
-            data,
-            model,
-            training,
-            temperature,
-            provenance,
+        |(data, mut model, training, temperature, provenance)| {
+            if training.estimator == Estimator::DisArm {
+                model.n_categories = 2;
+            }
+            TrainConfig { data, model, training, temperature, provenance }
         },
     )
 }
