@@ -73,6 +73,7 @@
 mod adam;
 mod bernoulli;
 mod chacha;
+mod continuous_bernoulli;
 mod elementwise;
 mod error;
 mod fini;
@@ -88,6 +89,7 @@ mod kernel_avx512;
 mod kernel_neon;
 mod kernel_portable;
 mod kl;
+mod likelihood;
 mod linear;
 mod lines;
 mod magnitude;
@@ -106,6 +108,7 @@ mod window;
 pub use adam::{AdamOptions, AdamParameter, AdamStep, adam_update};
 pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
+pub use continuous_bernoulli::continuous_bernoulli_nll;
 pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
 pub use fini::Fini;
@@ -114,7 +117,6 @@ pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_soft
 pub use kl::kl_to_uniform;
 pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
-    linear_weight_gradient_adam,
 };
 pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;

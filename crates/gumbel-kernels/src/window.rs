@@ -85,13 +85,6 @@ impl<'a> Window<'a> {
         &mut self.segments[row - self.rows.start][start..start + width]
     }
 
-    /// [`Self::segment`], to read.
-    #[inline(always)]
-    pub(crate) fn peek(&self, row: usize, column: usize, width: usize) -> &[f32] {
-        let start = column - self.columns.start;
-        &self.segments[row - self.rows.start][start..start + width]
-    }
-
     /// The part of the product whose sink writes to this window.
     pub(crate) fn into_part<S>(self, sink: impl FnOnce(Window<'a>) -> S) -> Part<S> {
         Part { rows: self.rows.clone(), columns: self.columns.clone(), sink: sink(self) }
