@@ -73,6 +73,7 @@
 mod adam;
 mod bernoulli;
 mod chacha;
+mod conv;
 mod elementwise;
 mod error;
 mod fini;
@@ -106,6 +107,7 @@ mod window;
 pub use adam::{AdamOptions, AdamParameter, AdamStep, adam_update};
 pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
+pub use conv::{ConvShape, channel_sums, conv2d_adjoint, conv2d_forward, conv2d_weight_gradient};
 pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
 pub use fini::Fini;
