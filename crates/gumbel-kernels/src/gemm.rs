@@ -62,6 +62,18 @@ pub(crate) fn multiply<S: Sink>(
     }
 }
 
+/// Computes one part on this thread, within a task.
+#[inline(always)]
+pub(crate) fn multiply_part<K: Kernel, S: Sink>(
+    kernel: K,
+    left: Operand<'_>,
+    right: Operand<'_>,
+    depth: usize,
+    part: Part<S>,
+) {
+    Product { left, right, depth, part }.run(kernel);
+}
+
 /// Scratch of one thread: packed operands and partial sums, kept between products.
 #[derive(Default)]
 struct Scratch {

@@ -6,7 +6,7 @@ use crate::gemm::Part;
 use crate::lines::LINE;
 
 /// Multiply-adds below which a second thread costs more than it saves.
-const SERIAL_WORK: usize = 1 << 18;
+pub(crate) const SERIAL_WORK: usize = 1 << 18;
 
 /// How a row-major output is cut: along its longer dimension, at whole lines.
 pub(crate) struct Grid {
