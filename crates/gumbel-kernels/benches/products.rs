@@ -9,8 +9,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gumbel_kernels::{
     Activation, AdamOptions, AdamParameter, AdamStep, LinearShape, adam_update, instruction_set,
-    linear_forward, linear_input_gradient, linear_weight_gradient,
-    peak_gflops,
+    linear_forward, linear_input_gradient, linear_weight_gradient, peak_gflops,
 };
 
 const BATCH: usize = 100;

@@ -1,60 +1,36 @@
 //! A layer of a network: over slices for training on the CPU, over tensors everywhere.
 //!
-//! Two forms of one operation. The slices are what trains fast; the tensors run on other devices, and the
-//! tests hold the two together. A layer owns no parameters: they lie one after another in a buffer of
-//! its network, in the order of [`Layer::parameters`].
+//! These are two forms of one operation. The slices train fast. The tensors run on other devices and in
+//! other types. The tests hold the two together.
 
 mod conv2d;
 mod conv_transpose2d;
 mod linear;
+mod op;
 
 use std::fmt::Debug;
 
 use candle_core::Tensor;
 use gumbel_kernels::LengthError;
 
-use crate::Result;
-
 pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::{Conv2d, ConvSize};
 pub use gumbel_kernels::Activation;
-pub use linear::{Linear, linear};
+pub use linear::Linear;
+pub(crate) use op::apply;
 
-/// A parameter that a layer needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParameterSpec {
-    /// PyTorch's name for it: `weight` or `bias`.
-    pub name: &'static str,
-    /// Its shape, in PyTorch's layout.
-    pub shape: Vec<usize>,
-    /// Inputs of one output, by which the initial values are scaled.
-    pub fan_in: usize,
-}
+/// What every operation on slices returns: [`LengthError`] when a slice does not fit the layer.
+pub type SliceResult = std::result::Result<(), LengthError>;
 
-impl ParameterSpec {
-    /// How many values it has.
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// `y = activation(f(x))`, with `f` linear in `x` and in the parameters.
+/// `y = activation(weight · x + bias)`, where the product is any that is linear in both.
 ///
 /// # Shapes
-/// - x: `(batch, inputs)`; y: `(batch, outputs)`; `parameters` and their gradient: all parameters of the layer,
-///   one after another.
+/// - x: `(batch, inputs)`; y: `(batch, outputs)`; weight: [`Self::weight_shape`], in PyTorch's layout;
+///   bias: `(bias_len,)`.
 ///
 /// # Gradient
-/// `dy` is the gradient *before* the activation. `relu_output` is the layer's input where that comes out
+/// `dy` is the gradient *before* the activation. `relu_output` is the layer's input where that is the output
 /// of a ReLU: `dx` is then the gradient before that ReLU, zero where the input is not positive.
-///
-/// # Errors
-/// Every operation on slices gives [`LengthError`] when a slice does not fit.
 pub trait Layer: Debug + Send + Sync {
     /// Values of one image that go in.
     fn inputs(&self) -> usize;
@@ -65,59 +41,58 @@ pub trait Layer: Debug + Send + Sync {
     /// What is applied to the outputs.
     fn activation(&self) -> Activation;
 
-    /// The parameters, in the order of their buffer.
-    fn parameters(&self) -> Vec<ParameterSpec>;
+    /// The shape of the weight.
+    fn weight_shape(&self) -> Vec<usize>;
+
+    /// The length of the bias.
+    fn bias_len(&self) -> usize;
+
+    /// What PyTorch scales the layer's initial parameters by.
+    fn fan_in(&self) -> usize;
 
     /// `y` from `x`.
     ///
     /// # Errors
-    /// Those of the trait.
+    /// [`LengthError`].
     fn forward(
         &self,
-        parameters: &[f32],
+        weight: &[f32],
+        bias: &[f32],
         batch: usize,
         x: &[f32],
         y: &mut [f32],
-    ) -> std::result::Result<(), LengthError>;
+    ) -> SliceResult;
 
     /// `dx` from `dy`.
     ///
     /// # Errors
-    /// Those of the trait.
+    /// [`LengthError`].
     fn input_gradient(
         &self,
-        parameters: &[f32],
+        weight: &[f32],
         batch: usize,
         dy: &[f32],
         relu_output: Option<&[f32]>,
         dx: &mut [f32],
-    ) -> std::result::Result<(), LengthError>;
+    ) -> SliceResult;
 
-    /// The gradient of all parameters, summed over the batch; with `accumulate`, added to what is there.
+    /// The gradients of the parameters, summed over the batch; with `accumulate`, added to what is there.
     ///
     /// # Errors
-    /// Those of the trait.
+    /// [`LengthError`].
     fn parameter_gradient(
         &self,
         batch: usize,
         x: &[f32],
         dy: &[f32],
         accumulate: bool,
-        gradient: &mut [f32],
-    ) -> std::result::Result<(), LengthError>;
+        d_weight: &mut [f32],
+        d_bias: &mut [f32],
+    ) -> SliceResult;
 
-    /// The same as [`Self::forward`] on tensors of any device, with a gradient for `x` and for the parameters.
+    /// The same product, with the bias and without the activation, in candle's operations.
     ///
     /// # Errors
     /// A shape error of candle when the sizes do not fit.
-    fn forward_tensor(&self, parameters: &[Tensor], x: &Tensor) -> Result<Tensor>;
-}
-
-/// Applies an activation to a tensor.
-pub(crate) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    Ok(match activation {
-        Activation::Identity => x.clone(),
-        // Not candle's relu, whose gradient at 0 is 1.
-        Activation::Relu => x.gt(0_f64)?.where_cond(x, &x.zeros_like()?)?,
-    })
+    fn product(&self, weight: &Tensor, bias: &Tensor, x: &Tensor) -> candle_core::Result<Tensor>;
 }
