@@ -129,6 +129,7 @@ mod rowwise;
 mod single_pass;
 mod special;
 mod straight_through;
+pub mod structure;
 mod temperature;
 mod temperature_schedule;
 

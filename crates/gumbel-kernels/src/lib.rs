@@ -73,9 +73,9 @@
 mod adam;
 mod bernoulli;
 mod chacha;
+mod conditional;
 mod elementwise;
 mod error;
-mod fini;
 mod gemm;
 mod gumbel;
 mod gumbel_softmax;
@@ -97,7 +97,6 @@ mod pixels;
 mod reduce;
 mod rows;
 mod softmax;
-mod straight_through;
 #[cfg(test)]
 mod test_support;
 mod vmath;
@@ -106,9 +105,9 @@ mod window;
 pub use adam::{AdamOptions, AdamParameter, AdamStep, adam_update};
 pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
+pub use conditional::conditional_softmax_vjp;
 pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
-pub use fini::Fini;
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
 pub use kl::kl_to_uniform;
@@ -120,7 +119,6 @@ pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;
 pub use pixels::{Pixels, pixels_to_f32};
 pub use softmax::{softmax, softmax_vjp};
-pub use straight_through::{ConditionalDraws, StraightThrough, straight_through_vjp};
 
 /// The vector instructions in use on this processor: `avx512`, `avx2`, `neon` or `portable`.
 pub fn instruction_set() -> &'static str {

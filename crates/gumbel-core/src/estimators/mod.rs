@@ -48,36 +48,43 @@
 //!
 //! Every one gives masked classes (logits of `-inf`) gradient exactly zero.
 
-mod decoupled_straight_through;
-mod disarm;
-mod enumeration;
 mod estimator;
-mod fini;
+mod objective;
+mod proposal;
+mod rule;
+mod running_mean;
+mod text;
+mod weighted_sum;
+
+mod gumbel_softmax;
+mod st_gumbel_softmax;
+mod straight_through;
+mod decoupled_straight_through;
 mod gapped_straight_through;
 mod gumbel_rao;
-mod hard_sample;
-mod name;
-mod objective;
-mod rebar;
-mod reinforce;
 mod reinmax;
 mod reinmax_rao;
+mod fini;
+mod reinforce;
 mod rloo;
-mod running_mean;
+mod disarm;
+mod rebar;
+mod enumeration;
+
 mod sampled_rows;
-mod straight_through;
 #[cfg(test)]
 mod tests;
 
+pub use crate::structure::{MAX_CODES, all_codes};
 pub use decoupled_straight_through::decoupled_straight_through;
 pub use disarm::disarm;
-pub use enumeration::{MAX_CODES, all_codes, enumeration, expected_loss};
+pub use enumeration::{enumeration, expected_loss};
 pub use estimator::{Estimator, EstimatorState};
 pub use fini::fini;
 pub use gapped_straight_through::gapped_straight_through;
 pub use gumbel_rao::gumbel_rao;
-pub use name::ParseEstimatorError;
 pub use objective::{Loss, Objective};
+pub use proposal::{Evaluation, Point, Proposal, Weight};
 pub use rebar::{ControlVariate, rebar};
 pub use reinforce::{Baseline, reinforce};
 pub use reinmax::reinmax;
@@ -85,3 +92,4 @@ pub use reinmax_rao::reinmax_rao;
 pub use rloo::rloo;
 pub use sampled_rows::SampledRows;
 pub use straight_through::categorical_straight_through;
+pub use text::ParseEstimatorError;

@@ -71,7 +71,7 @@ fn the_decoder_gets_the_ordinary_gradient_of_the_reported_loss() {
         let grads = objective.surrogate.sum_all().unwrap().backward().unwrap();
         // The samples the reported loss is the mean over; REBAR's relaxed one is not among them.
         let samples = match estimator {
-            Estimator::Rebar => seen.borrow().last().cloned().into_iter().collect(),
+            Estimator::Rebar => seen.borrow().first().cloned().into_iter().collect(),
             Estimator::Enumeration => continue,
             _ => seen.take(),
         };
@@ -140,7 +140,7 @@ fn bad_logits_temperatures_and_losses_are_errors() {
         let error = error_of(estimator, &spoilt(f32::NEG_INFINITY, n_categories), 1.0);
         assert!(matches!(error, Error::AllMasked { .. }), "{estimator}: {error}");
         let flat = good.flatten_from(1).unwrap();
-        assert!(matches!(error_of(estimator, &flat, 1.0), Error::Candle(_)), "{estimator}");
+        assert!(matches!(error_of(estimator, &flat, 1.0), Error::UnexpectedShape { .. }));
         for tau in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             if estimator.has_temperature() {
                 let error = error_of(estimator, &good, tau);
@@ -257,7 +257,8 @@ fn noise_of_the_backward_pass_is_set_aside_and_the_same_each_time() {
         let logits = some_logits((5, 2, 3), dtype);
         let mut g = Generator::new(2);
         let z = gumbel_rao(&logits, 0.5, 7, 2, &mut g).unwrap();
-        assert_eq!(g.state().position, 30 * 8 * words_each);
+        // In streams of their own: the sample alone moves the generator.
+        assert_eq!(g.state().position, 30 * words_each);
         let weights = logits.cos().unwrap().detach();
         let total = (z * weights).unwrap().sum_all().unwrap();
         let gradient = || values(total.backward().unwrap().get(&logits).unwrap());
