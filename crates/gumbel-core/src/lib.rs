@@ -124,6 +124,7 @@ mod log_prob;
 mod logits;
 mod noise;
 mod one_hot;
+pub mod op;
 mod rows;
 mod rowwise;
 mod single_pass;
