@@ -5,22 +5,8 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::decoupled_straight_through::DecoupledStraightThrough;
-use super::disarm::DisArm;
-use super::enumeration::Enumeration;
-use super::fini::Fini;
-use super::gapped_straight_through::GappedStraightThrough;
-use super::gumbel_rao::GumbelRao;
-use super::gumbel_softmax::GumbelSoftmax;
 use super::objective::{self, Loss, Objective};
-use super::rebar::Rebar;
-use super::reinforce::Reinforce;
-use super::reinmax::ReinMax;
-use super::reinmax_rao::ReinMaxRao;
-use super::rloo::Rloo;
 use super::rule::{Request, Rule};
-use super::st_gumbel_softmax::StGumbelSoftmax;
-use super::straight_through::StraightThrough;
 use super::text::Form;
 use super::{Baseline, ControlVariate, Proposal};
 use crate::elementwise::widen;
@@ -29,7 +15,9 @@ use crate::{Error, Generator, Result, Temperature};
 
 /// Makes the enum from the rules in the files of this folder: a line for each, with its parameters.
 macro_rules! registry {
-    ($($rule:ident $({ $($parameter:ident: $type:ty),+ })?),+ $(,)?) => {
+    ($($file:ident::$rule:ident $({ $($parameter:ident: $type:ty),+ })?),+ $(,)?) => {
+        $(use super::$file::$rule;)+
+
         /// How a gradient gets through a discrete sample.
         ///
         /// As text, on command lines and in configuration files, it is the name in kebab case, with parameters
@@ -59,9 +47,16 @@ macro_rules! registry {
         #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
         #[serde(try_from = "Form", into = "String")]
         #[non_exhaustive]
-        #[allow(missing_docs, reason = "each is described with its function")]
         pub enum Estimator {
-            $($rule $({ $($parameter: $type),+ })?),+
+            $(
+                #[doc = concat!("`", stringify!($file), "` of the [table](crate::estimators).")]
+                $rule $({
+                    $(
+                        #[doc = concat!("The `", stringify!($parameter), "` of its function.")]
+                        $parameter: $type
+                    ),+
+                })?
+            ),+
         }
 
         impl Estimator {
@@ -131,20 +126,20 @@ macro_rules! registry {
 }
 
 registry! {
-    GumbelSoftmax,
-    StGumbelSoftmax,
-    StraightThrough,
-    DecoupledStraightThrough { backward_tau: f64 },
-    GappedStraightThrough { gap: f64 },
-    GumbelRao { draws: usize },
-    ReinMax,
-    ReinMaxRao { draws: usize },
-    Fini,
-    Reinforce,
-    Rloo { samples: usize },
-    DisArm,
-    Rebar,
-    Enumeration,
+    gumbel_softmax::GumbelSoftmax,
+    st_gumbel_softmax::StGumbelSoftmax,
+    straight_through::StraightThrough,
+    decoupled_straight_through::DecoupledStraightThrough { backward_tau: f64 },
+    gapped_straight_through::GappedStraightThrough { gap: f64 },
+    gumbel_rao::GumbelRao { draws: usize },
+    reinmax::ReinMax,
+    reinmax_rao::ReinMaxRao { draws: usize },
+    fini::Fini,
+    reinforce::Reinforce,
+    rloo::Rloo { samples: usize },
+    disarm::DisArm,
+    rebar::Rebar,
+    enumeration::Enumeration,
 }
 
 /// What is true of an estimator whatever its parameters are.
@@ -243,6 +238,11 @@ impl Estimator {
             true => constant(tau, &wide)?,
             false => Temperature::Fixed(1.0),
         };
+        if wide.elem_count() == 0 {
+            // There is nothing to draw and nothing to learn from.
+            structure.check(&wide)?;
+            return Proposal::through(wide, |grad| Ok(grad.clone())).in_dtype(logits.dtype());
+        }
         let proposal = self.answer(Request { structure, logits: &wide, tau: &tau, state, g })?;
         proposal.in_dtype(logits.dtype())
     }

@@ -43,10 +43,17 @@
 //! The straight-through family are functions from logits to a sample, like `gumbel_softmax`, whose backward pass is
 //! the estimator: [`reinmax`]`(&logits, 1.0, dim, &mut g)`. The others need the loss itself, as a function
 //! they may call several times, and return an [`Objective`]. [`Estimator`] offers all of them by one interface and by
-//! name, with [`EstimatorState`] for what two of them learn. [`SampledRows`] has the first kind on slices, for
-//! training loops without tensors.
+//! name, with [`EstimatorState`] for what two of them learn. The temperature is a number, or a tensor with one value for each row.
+//!
+//! Underneath all of them is a [`Proposal`]: an estimator proposes points, the model evaluates its loss there, the estimator
+//! combines the answers to the gradient of the logits. Training loops without autograd use it directly.
 //!
 //! Every one gives masked classes (logits of `-inf`) gradient exactly zero.
+//!
+//! # Other codes than categories
+//! `gumbel-softmax`, `st-gumbel-softmax`, `straight-through`, `gumbel-rao`, `reinforce`, `rloo` and `enumeration` are made of
+//! what every [structure](crate::structure) has, and take all of them: [`Estimator::propose_on`]. `disarm` takes bits and two
+//! categories, the others categories.
 
 mod estimator;
 mod objective;

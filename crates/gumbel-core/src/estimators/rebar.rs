@@ -56,9 +56,6 @@ impl ControlVariate {
         let mean = |x: &Tensor| -> Result<f64> {
             Ok(x.detach().to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?)
         };
-        if score.elem_count() == 0 {
-            return Ok(());
-        }
         // Without a baseline yet, the score is of another size than it will be.
         if self.loss.get().is_some() {
             self.score_times_control.update(mean(&(score * control)?)?);

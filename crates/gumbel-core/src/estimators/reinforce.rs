@@ -83,9 +83,6 @@ impl Rule for Reinforce {
         Ok(Proposal::new(vec![point], move |evaluations, state| {
             let losses = evaluations[0].loss.to_dtype(DType::F64)?.to_vec1::<f64>()?;
             let n = losses.len() as f64;
-            if losses.is_empty() {
-                return Ok(z);
-            }
             let mean = losses.iter().sum::<f64>() / n;
             let advantage = losses.iter().map(|loss| match baseline {
                 Some(earlier) => loss - earlier,

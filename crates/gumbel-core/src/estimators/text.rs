@@ -188,6 +188,30 @@ mod tests {
     }
 
     #[test]
+    fn tables_are_read_too() {
+        let read = |json: &str| serde_json::from_str::<Estimator>(json);
+        for (table, estimator) in [
+            (r#"{ "name": "gumbel-rao", "draws": 100 }"#, Estimator::GumbelRao { draws: 100 }),
+            (r#"{ "name": "gumbel-rao" }"#, Estimator::GumbelRao { draws: 10 }),
+            (
+                r#"{ "name": "decoupled-straight-through", "backward_tau": 2 }"#,
+                Estimator::DecoupledStraightThrough { backward_tau: 2.0 },
+            ),
+            (
+                r#"{ "name": "gapped-straight-through", "gap": 0.25 }"#,
+                Estimator::GappedStraightThrough { gap: 0.25 },
+            ),
+        ] {
+            assert_eq!(read(table).unwrap(), estimator);
+        }
+        let error = |json: &str| read(json).unwrap_err().to_string();
+        assert!(error(r#"{ "name": "rloo", "draws": 3 }"#).contains("write rloo:samples=4"));
+        assert!(error(r#"{ "name": "rloo", "samples": 1.5 }"#).contains("must be a whole number"));
+        assert!(error(r#"{ "name": "reimax" }"#).contains("there are gumbel-softmax"));
+        assert!(error("7").contains("an estimator is a name"));
+    }
+
+    #[test]
     fn defaults_are_written_without_parameters_and_names_differ() {
         for estimator in Estimator::ALL {
             assert_eq!(estimator.to_string(), estimator.name());

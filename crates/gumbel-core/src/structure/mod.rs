@@ -9,6 +9,8 @@
 
 pub(crate) mod bits;
 pub(crate) mod categories;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::fmt::Debug;
