@@ -124,11 +124,13 @@ mod log_prob;
 mod logits;
 mod noise;
 mod one_hot;
+pub mod op;
 mod rows;
 mod rowwise;
 mod single_pass;
 mod special;
 mod straight_through;
+pub mod structure;
 mod temperature;
 mod temperature_schedule;
 
