@@ -64,6 +64,22 @@ pub trait Model: Debug + Sized + Send + Sync {
     /// Codes or images of another size.
     fn neg_log_likelihood(&self, z: &Tensor, images: &Tensor) -> Result<Tensor>;
 
+    /// `−ln p(x|z)` of every image at every code, in nats: for as many codes as are enumerated.
+    ///
+    /// # Shapes
+    /// - codes: `(n, n_latents, n_categories)`; images: `(batch, n_pixels)`; output: `(batch, n)`.
+    ///
+    /// # Errors
+    /// Codes or images of another size.
+    fn neg_log_likelihoods(&self, codes: &Tensor, images: &Tensor) -> Result<Tensor> {
+        let (n, _, _) = codes.dims3()?;
+        let of_images = (0..images.dim(0)?).map(|i| {
+            let image = images.narrow(0, i, 1)?.repeat((n, 1))?;
+            Ok(self.neg_log_likelihood(codes, &image)?.detach())
+        });
+        Ok(Tensor::stack(&of_images.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
     /// The mean image of each code: what pictures show.
     ///
     /// # Shapes

@@ -87,6 +87,14 @@ impl Model for CategoricalVae {
         self.config.likelihood.nll(&self.decode(z)?, images)
     }
 
+    /// Decodes every code once: each law here has the likelihood of a black image, and a product of logits and image.
+    fn neg_log_likelihoods(&self, codes: &Tensor, images: &Tensor) -> Result<Tensor> {
+        let logits = self.decode(codes)?.detach();
+        let black = self.config.likelihood.nll(&logits, &logits.zeros_like()?)?;
+        let linear = images.matmul(&logits.t()?)?;
+        Ok(linear.neg()?.broadcast_add(&black.unsqueeze(0)?)?)
+    }
+
     fn mean_images(&self, z: &Tensor) -> Result<Tensor> {
         Ok(self.config.likelihood.law().mean(&self.decode(z)?)?)
     }

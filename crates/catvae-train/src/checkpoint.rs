@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
-use catvae_model::{CategoricalVae, ModelConfig};
+use catvae_model::{CategoricalVae, Model, ModelConfig, from_state_dict};
 use gumbel_core::GeneratorState;
 use gumbel_core::estimators::EstimatorState;
 use safetensors::SafeTensors;
@@ -440,7 +440,7 @@ fn parse_model(
 ) -> Result<(State, CategoricalVae)> {
     let state = parse_state(&read(STATE)?, &folder.join(STATE))?;
     let weights = parse_tensors(folder, MODEL, &state, device, read)?;
-    Ok((state, CategoricalVae::from_state_dict(config, weights, device)?))
+    Ok((state, from_state_dict(config, weights, device)?))
 }
 
 /// The tensors of a file whose checksum is the one in the state.

@@ -216,10 +216,10 @@ impl TrainConfig {
             }
         }
         if let Some(Provenance { image_shape: [rows, cols], .. }) = self.provenance
-            && rows.checked_mul(cols) != Some(self.model.n_pixels)
+            && rows.checked_mul(cols) != Some(self.model.n_pixels())
         {
             let (field, range) =
-                ("provenance.image_shape", "rows and columns of model.n_pixels pixels");
+                ("provenance.image_shape", "rows and columns of as many pixels as model.image_shape has");
             return Err(Error::Setting { field, range, value: format!("[{rows}, {cols}]") });
         }
         self.temperature.checked()?;
@@ -322,8 +322,8 @@ impl TrainConfig {
         dataset.train = dataset.train.take(self.data.n_train.unwrap_or(usize::MAX));
         dataset.test = dataset.test.take(self.data.n_test.unwrap_or(usize::MAX));
         let actual = dataset.train.pixels_per_image();
-        if actual != self.model.n_pixels {
-            return Err(Error::ImageSize { expected: self.model.n_pixels, actual });
+        if actual != self.model.n_pixels() {
+            return Err(Error::ImageSize { expected: self.model.n_pixels(), actual });
         }
         for (what, set) in [("the training set", &dataset.train), ("the test set", &dataset.test)] {
             if set.is_empty() {

@@ -61,10 +61,10 @@ pub enum Error {
     },
     /// Images of another size than the network's.
     #[error(
-        "the images have {actual} pixels, but the network takes {expected}: set model.n_pixels = {actual}"
+        "the images have {actual} pixels, but the network was made for {expected}"
     )]
     ImageSize {
-        /// `model.n_pixels`.
+        /// Pixels that the network takes.
         expected: usize,
         /// Pixels of an image of the dataset.
         actual: usize,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, Var};
 use catvae_data::{Batches, Binarization, ImageSet};
-use catvae_model::{CategoricalVae, bernoulli_nll};
+use catvae_model::Model;
 use gumbel_core::Generator;
 use gumbel_core::estimators::{Estimator, EstimatorState, all_codes, expected_loss};
 use serde::Serialize;
@@ -20,11 +20,11 @@ const WARM_UP: usize = 20;
 
 /// A trained model whose codes can all be decoded, some images, and the exact gradient there.
 ///
-/// The loss is the decoder's cross-entropy, in nats, and the gradient is that with respect to the logits of
+/// The loss is the decoder's negative log-likelihood, in nats, and the gradient is that with respect to the logits of
 /// the posterior, `(n_images, n_latents, n_categories)`; the KL term has no need of an estimator. Norms and
 /// cosines are over the whole gradient, images and all, as in the measurements of ReinMax (Liu et al. 2023).
-pub struct EstimatorLab<'a> {
-    model: &'a CategoricalVae,
+pub struct EstimatorLab<'a, M> {
+    model: &'a M,
     images: Tensor,
     logits: Tensor,
     exact: Vec<f64>,
@@ -55,14 +55,14 @@ pub struct EstimatorMeasurement {
     pub ms_per_draw: f64,
 }
 
-impl<'a> EstimatorLab<'a> {
+impl<'a, M: Model> EstimatorLab<'a, M> {
     /// Encodes the images and computes the exact gradient, by decoding every code once.
     ///
     /// # Errors
     /// [`gumbel_core::Error::InvalidParameter`] when there are more than 16,384 codes; images of another
     /// width than the model's; none at all.
     pub fn new(
-        model: &'a CategoricalVae,
+        model: &'a M,
         images: &ImageSet,
         binarization: Binarization,
         device: &Device,
@@ -90,7 +90,7 @@ impl<'a> EstimatorLab<'a> {
     /// gradient itself.
     pub fn takes(&self, estimator: Estimator) -> bool {
         match estimator {
-            Estimator::DisArm => self.model.config().n_categories == 2,
+            Estimator::DisArm => M::code_shape(self.model.config())[1] == 2,
             Estimator::Enumeration => false,
             _ => true,
         }
@@ -150,7 +150,7 @@ impl<'a> EstimatorLab<'a> {
     ) -> Result<Tensor> {
         let logits = Var::from_tensor(&self.logits)?;
         let mut loss = |z: &Tensor| -> Result<Tensor> {
-            Ok(bernoulli_nll(&self.model.decode(z)?, &self.images)?)
+            Ok(self.model.neg_log_likelihood(z, &self.images)?)
         };
         let objective =
             estimator.objective(state, logits.as_tensor(), temperature, generator, &mut loss)?;
@@ -160,19 +160,15 @@ impl<'a> EstimatorLab<'a> {
     }
 }
 
-/// The gradient of the summed expected cross-entropy with respect to the logits, in f64.
-fn exact_gradient(model: &CategoricalVae, images: &Tensor, logits: &Tensor) -> Result<Vec<f64>> {
+/// The gradient of the summed expected loss with respect to the logits, in f64.
+fn exact_gradient<M: Model>(model: &M, images: &Tensor, logits: &Tensor) -> Result<Vec<f64>> {
     let (_, n_latents, n_categories) = logits.dims3()?;
     let codes = all_codes(n_latents, n_categories, logits.dtype(), logits.device())?;
     let n_codes = codes.dim(0)?;
     let mut losses = Vec::new();
     for start in (0..n_codes).step_by(CHUNK) {
         let chunk = codes.narrow(0, start, CHUNK.min(n_codes - start))?;
-        let pixel_logits = model.decode(&chunk)?.detach();
-        // The cross-entropy is Σ softplus(l) − Σ l x: its first term is that of a black image.
-        let black = bernoulli_nll(&pixel_logits, &pixel_logits.zeros_like()?)?;
-        let linear = images.matmul(&pixel_logits.t()?)?;
-        losses.push(linear.neg()?.broadcast_add(&black.unsqueeze(0)?)?);
+        losses.push(model.neg_log_likelihoods(&chunk, images)?);
     }
     let losses = Tensor::cat(&losses, 1)?.to_dtype(DType::F64)?;
     let logits = Var::from_tensor(&logits.to_dtype(DType::F64)?)?;
@@ -232,18 +228,12 @@ fn milliseconds(start: Instant) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use catvae_model::ModelConfig;
+    use catvae_model::{CategoricalVae, ModelConfig};
 
     use super::*;
 
     fn model(n_categories: usize) -> CategoricalVae {
-        let config = ModelConfig {
-            n_pixels: 9,
-            hidden: vec![8],
-            n_latents: 2,
-            n_categories,
-            ..ModelConfig::default()
-        };
+        let config = ModelConfig::mlp([3, 3], &[8], [2, n_categories]);
         let model =
             CategoricalVae::initialise(&config, &Device::Cpu, &mut Generator::new(1)).unwrap();
         // Initial weights hardly move the pixels: larger ones make a loss that bends.
@@ -259,7 +249,7 @@ mod tests {
         ImageSet::new(pixels, vec![0; n], 3, 3).unwrap()
     }
 
-    fn lab(model: &CategoricalVae) -> EstimatorLab<'_> {
+    fn lab(model: &CategoricalVae) -> EstimatorLab<'_, CategoricalVae> {
         EstimatorLab::new(model, &images(4), Binarization::Grey, &Device::Cpu).unwrap()
     }
 
@@ -319,13 +309,7 @@ mod tests {
 
     #[test]
     fn too_many_codes_and_no_images_are_errors() {
-        let config = ModelConfig {
-            n_pixels: 9,
-            hidden: vec![4],
-            n_latents: 15,
-            n_categories: 2,
-            ..ModelConfig::default()
-        };
+        let config = ModelConfig::mlp([3, 3], &[4], [15, 2]);
         let large =
             CategoricalVae::initialise(&config, &Device::Cpu, &mut Generator::new(1)).unwrap();
         let of = |model, n| EstimatorLab::new(model, &images(n), Binarization::Grey, &Device::Cpu);

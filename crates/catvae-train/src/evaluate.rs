@@ -2,10 +2,10 @@
 
 use std::num::NonZeroUsize;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use catvae_data::{Batches, Binarization, ImageSet};
-use catvae_model::{CategoricalVae, bernoulli_nll};
-use gumbel_core::{Generator, log_prob, sample_one_hot};
+use catvae_model::Model;
+use gumbel_core::{Generator, sample_one_hot};
 use serde::Serialize;
 
 use crate::{Objective, Result};
@@ -18,7 +18,7 @@ const BATCH: NonZeroUsize = NonZeroUsize::new(500).unwrap();
 pub struct Evaluation {
     /// `bce + kl`.
     pub neg_elbo: f64,
-    /// Bernoulli cross-entropy, summed over pixels.
+    /// Negative log-likelihood, summed over pixels.
     pub bce: f64,
     /// KL to the uniform prior, summed over latents.
     pub kl: f64,
@@ -28,8 +28,8 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// Images of another width than the model's; logits that are NaN.
-pub fn evaluate(
-    model: &CategoricalVae,
+pub fn evaluate<M: Model>(
+    model: &M,
     images: &ImageSet,
     binarization: Binarization,
     device: &Device,
@@ -40,8 +40,8 @@ pub fn evaluate(
         let latent_logits = model.encode(images)?.detach();
         let objective = Objective::unrelaxed(model, images, latent_logits, generator)?;
         let n_images = images.dim(0)? as f64;
-        bce += n_images * scalar(&objective.neg_elbo.bce)?;
-        kl += n_images * scalar(&objective.neg_elbo.kl)?;
+        bce += n_images * scalar(&objective.bce)?;
+        kl += n_images * scalar(&objective.kl)?;
         Ok(())
     })?;
     let n_images = images.len() as f64;
@@ -58,8 +58,8 @@ pub fn evaluate(
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn importance_weighted_bound(
-    model: &CategoricalVae,
+pub fn importance_weighted_bound<M: Model>(
+    model: &M,
     images: &ImageSet,
     binarization: Binarization,
     n_samples: NonZeroUsize,
@@ -67,20 +67,17 @@ pub fn importance_weighted_bound(
     generator: &mut Generator,
     mut on_batch: impl FnMut(usize),
 ) -> Result<f64> {
-    let config = model.config();
-    let log_prior = -(config.n_latents as f64) * (config.n_categories as f64).ln();
     let (mut total, mut n_done) = (0.0, 0);
     for_each_batch(images, binarization, device, |images| {
         let latent_logits = model.encode(images)?.detach();
         let mut log_sums = vec![LogSumExp::default(); images.dim(0)?];
         for _ in 0..n_samples.get() {
-            let z = sample_one_hot(&latent_logits, D::Minus1, generator)?;
-            let nll = bernoulli_nll(&model.decode(&z)?.detach(), images)?;
-            let log_posterior = log_prob(&latent_logits, &z)?.sum(D::Minus1)?;
-            let log_weights =
-                (nll + log_posterior)?.neg()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            let z = sample_one_hot(&latent_logits, candle_core::D::Minus1, generator)?;
+            let nll = model.neg_log_likelihood(&z, images)?.detach();
+            let log_weights = (model.log_prior_over_posterior(&latent_logits, &z)? - nll)?;
+            let log_weights = log_weights.to_dtype(DType::F64)?.to_vec1::<f64>()?;
             for (sum, log_weight) in log_sums.iter_mut().zip(log_weights) {
-                sum.add(log_weight + log_prior);
+                sum.add(log_weight);
             }
         }
         let log_n_samples = (n_samples.get() as f64).ln();

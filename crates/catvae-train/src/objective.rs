@@ -1,17 +1,23 @@
 //! The objectives: relaxed, which is trained on, and unrelaxed, which is the true one.
 
 use candle_core::{D, Tensor};
-use catvae_model::{CategoricalVae, NegElbo, bernoulli_nll, kl_to_uniform_prior};
+use catvae_model::Model;
 use gumbel_core::estimators::{Estimator, EstimatorState};
 use gumbel_core::{Generator, sample_one_hot};
 
 use crate::{Error, Result};
 
-/// A value of the negative ELBO with the logits it was computed from.
+/// The two terms of the negative evidence lower bound (ELBO), each the mean over the images of a batch, in nats,
+/// with the logits that they were computed from.
+///
+/// Whether it is the *relaxed* or the *unrelaxed* objective depends on the sample that was decoded: a relaxed
+/// one, or an exact one-hot one. The KL term is the analytic one of the categorical posterior in both.
 #[derive(Clone, Debug)]
 pub struct Objective {
-    /// The two terms.
-    pub neg_elbo: NegElbo,
+    /// Negative log-likelihood of the pixels, scalar.
+    pub bce: Tensor,
+    /// KL from the posterior to the prior, scalar.
+    pub kl: Tensor,
     /// Logits of the posterior, `(batch, n_latents, n_categories)`.
     pub latent_logits: Tensor,
 }
@@ -29,8 +35,8 @@ impl Objective {
     /// # Errors
     /// Images of another width; logits that are NaN; what the estimator does not do, such as
     /// `disarm` for more than two categories.
-    pub fn trained(
-        model: &CategoricalVae,
+    pub fn trained<M: Model>(
+        model: &M,
         images: &Tensor,
         estimator: Estimator,
         state: &mut EstimatorState,
@@ -38,32 +44,39 @@ impl Objective {
         generator: &mut Generator,
     ) -> Result<Self> {
         let latent_logits = model.encode(images)?;
-        let mut reconstruction =
-            |z: &Tensor| -> Result<Tensor> { Ok(bernoulli_nll(&model.decode(z)?, images)?) };
+        let mut nll = |z: &Tensor| -> Result<Tensor> { Ok(model.neg_log_likelihood(z, images)?) };
         let objective = estimator.objective::<Error>(
             state,
             &latent_logits,
             temperature,
             generator,
-            &mut reconstruction,
+            &mut nll,
         )?;
-        let kl = kl_to_uniform_prior(&latent_logits)?.mean(0)?;
-        let neg_elbo = NegElbo { bce: objective.surrogate.mean(0)?, kl };
-        Ok(Self { neg_elbo, latent_logits })
+        let kl = model.kl(&latent_logits)?.mean(0)?;
+        Ok(Self { bce: objective.surrogate.mean(0)?, kl, latent_logits })
     }
 
     /// The unrelaxed objective at given logits: an exact one-hot sample into the decoder.
     ///
     /// # Errors
     /// Logits that are NaN.
-    pub fn unrelaxed(
-        model: &CategoricalVae,
+    pub fn unrelaxed<M: Model>(
+        model: &M,
         images: &Tensor,
         latent_logits: Tensor,
         generator: &mut Generator,
     ) -> Result<Self> {
         let z = sample_one_hot(&latent_logits, D::Minus1, generator)?;
-        let neg_elbo = NegElbo::new(&model.decode(&z)?, images, &latent_logits)?;
-        Ok(Self { neg_elbo, latent_logits })
+        let bce = model.neg_log_likelihood(&z, images)?.mean(0)?;
+        let kl = model.kl(&latent_logits)?.mean(0)?;
+        Ok(Self { bce, kl, latent_logits })
+    }
+
+    /// `bce + kl`, the loss.
+    ///
+    /// # Errors
+    /// None but the device's own.
+    pub fn total(&self) -> Result<Tensor> {
+        Ok((&self.bce + &self.kl)?)
     }
 }

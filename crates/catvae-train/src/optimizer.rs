@@ -85,8 +85,31 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Updates parameters on the CPU. The gradients lie one after another in the order given to [`Self::new`],
+    /// and count times `scale`.
+    ///
+    /// # Errors
+    /// A gradient of another length than the parameters.
+    pub(crate) fn step_flat(
+        &mut self,
+        parameters: &[Parameter],
+        gradient: &[f32],
+        scale: f32,
+    ) -> Result<()> {
+        let step = self.begin_step().with_gradient_scale(scale);
+        let mut rest = gradient;
+        for (parameter, moments) in parameters.iter().zip(&self.moments) {
+            with_slices(&parameter.var, moments, |parameter| {
+                let (gradient, others) = rest.split_at(parameter.value.len().min(rest.len()));
+                rest = others;
+                adam_update(&step, parameter, gradient).map_err(candle_core::Error::wrap)
+            })?;
+        }
+        Ok(())
+    }
+
     /// Counts a step and returns its coefficients.
-    pub(crate) fn begin_step(&mut self) -> AdamStep {
+    fn begin_step(&mut self) -> AdamStep {
         self.n_steps += 1;
         let options = AdamOptions {
             learning_rate: self.learning_rate,
@@ -169,7 +192,7 @@ impl Optimizer {
 }
 
 /// Hands a parameter and its moments to a kernel as slices, to be changed in place.
-pub(crate) fn with_slices(
+fn with_slices(
     parameter: &Var,
     moments: &Moments,
     body: impl FnOnce(AdamParameter<'_>) -> candle_core::Result<()>,

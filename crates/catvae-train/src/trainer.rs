@@ -3,23 +3,22 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use candle_core::Device;
 use catvae_data::{Batch, Batches, Dataset};
-use catvae_model::{CategoricalVae, Parameter};
+use catvae_model::{CategoricalVae, Model};
 use gumbel_core::Generator;
 use gumbel_core::estimators::EstimatorState;
 
 use crate::checkpoint::Snapshot;
-use crate::evaluate::scalar;
-use crate::fused_step::{FusedStep, Loss, Request};
-use crate::step_times::StepTimes;
-use crate::stream;
-use crate::team::awake;
+use crate::step::layers::LayerStep;
+use crate::step::team::awake;
+use crate::step::times::StepTimes;
+use crate::step::{Failure, Request, StepLoss, tensors};
 use crate::{
-    EpochMetrics, Error, LoadedCheckpoint, LockedRun, Objective, Optimizer, Position, Result,
-    TrainConfig, evaluate,
+    EpochMetrics, Error, LoadedCheckpoint, LockedRun, Optimizer, Position, Result, TrainConfig,
+    evaluate, stream,
 };
 
 /// Something that happened in a run.
@@ -77,10 +76,9 @@ pub struct Trainer {
     config: TrainConfig,
     device: Device,
     model: CategoricalVae,
-    parameters: Vec<Parameter>,
     optimizer: Optimizer,
-    /// Where there is one for the device and the estimator.
-    fused: Option<FusedStep>,
+    /// The buffers of the CPU's step; `None` where steps are taken in candle's operations.
+    layer_step: Option<LayerStep>,
     /// What the estimator has learnt so far.
     estimator_state: EstimatorState,
     noise: Generator,
@@ -100,19 +98,6 @@ enum EpochProgress {
     Interrupted,
 }
 
-/// The value of a step's objectives before its update: means over the batch, in nats.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepLoss {
-    /// Bernoulli cross-entropy, summed over pixels.
-    pub bce: f64,
-    /// KL to the uniform prior, summed over latents.
-    pub kl: f64,
-    /// Cross-entropy of the unrelaxed objective, where the run tracks it.
-    pub bce_unrelaxed: Option<f64>,
-    /// Time of the unrelaxed pass, which does not count as training.
-    pub untimed: Duration,
-}
-
 impl Trainer {
     /// A fresh model.
     ///
@@ -126,18 +111,17 @@ impl Trainer {
             &device,
             &mut seed.stream(stream::INITIALISATION),
         )?;
-        let parameters = model.parameters();
+        let settings = &config.training;
         let optimizer =
-            Optimizer::new(config.training.optimizer, config.training.learning_rate, &parameters)?;
+            Optimizer::new(settings.optimizer, settings.learning_rate, &model.parameters())?;
         Ok(Self {
-            fused: fused_step(&config, &device),
+            layer_step: layer_step(&model, &device),
             estimator_state: EstimatorState::default(),
             noise: seed.stream(stream::NOISE),
             unrelaxed_noise: seed.stream(stream::UNRELAXED),
             config,
             device,
             model,
-            parameters,
             optimizer,
             position: Position::default(),
             last_checkpoint: None,
@@ -160,12 +144,11 @@ impl Trainer {
             Optimizer::new(config.training.optimizer, config.training.learning_rate, &parameters)?;
         optimizer.restore(checkpoint.optimizer_steps, &checkpoint.moments)?;
         Ok(Self {
-            fused: fused_step(&config, &device),
+            layer_step: layer_step(&checkpoint.model, &device),
             estimator_state: checkpoint.estimator_state,
             config,
             device,
             model: checkpoint.model,
-            parameters,
             optimizer,
             noise: Generator::from_state(&checkpoint.noise),
             unrelaxed_noise: Generator::from_state(&checkpoint.unrelaxed_noise),
@@ -202,10 +185,10 @@ impl Trainer {
         Ok(loss)
     }
 
-    /// Where the time of the steps so far went; `None` where the step is candle's operations, which
+    /// Where the time of the steps so far went; `None` where steps are candle's operations, which
     /// are not measured one by one.
     pub fn step_times(&self) -> Option<StepTimes> {
-        self.fused.as_ref().map(FusedStep::times)
+        self.layer_step.as_ref().map(LayerStep::times)
     }
 
     /// Trains until all epochs are done or `on_event` breaks, and keeps metrics and checkpoints in
@@ -305,88 +288,28 @@ impl Trainer {
         }
     }
 
-    /// One step on one batch: relaxed objective, gradient, update.
+    /// One step on one batch: the objective, its gradient, the update.
     fn step(&mut self, batch: &Batch, temperature: f64) -> Result<StepLoss> {
-        match self.fused.take() {
-            Some(mut fused) => {
-                let loss = awake(|| self.fused_step(&mut fused, batch, temperature));
-                self.fused = Some(fused);
-                loss
-            }
-            None => self.plain_step(batch, temperature),
-        }
-    }
-
-    fn fused_step(
-        &mut self,
-        fused: &mut FusedStep,
-        batch: &Batch,
-        temperature: f64,
-    ) -> Result<StepLoss> {
         let settings = &self.config.training;
         let request = Request {
             images: &batch.images,
             batch: batch.len,
-            temperature,
             estimator: settings.estimator,
+            temperature,
+            state: &mut self.estimator_state,
+            noise: &mut self.noise,
+            unrelaxed_noise: settings.unrelaxed.then_some(&mut self.unrelaxed_noise),
             clip_gradient_norm: settings.clip_gradient_norm,
         };
-        let loss = fused.forward(&self.model, &request, &mut self.noise);
-        let Loss { bce, kl } = loss.map_err(|error| self.in_sampling(error))?;
-        self.check_loss("the loss", bce + kl)?;
-        let untimed = Instant::now();
-        let bce_unrelaxed = match settings.unrelaxed {
-            true => Some(fused.unrelaxed_bce(&self.model, &request, &mut self.unrelaxed_noise)?),
-            false => None,
+        let (model, optimizer) = (&self.model, &mut self.optimizer);
+        let taken = match (&mut self.layer_step, model.layered()) {
+            (Some(step), Some(layered)) => awake(|| step.take(model, layered, optimizer, request)),
+            _ => tensors::take(model, &self.device, optimizer, request),
         };
-        let untimed = untimed.elapsed();
-        self.check_loss("the unrelaxed loss", bce_unrelaxed.unwrap_or_default())?;
-        if let Some(parameter) = fused.backward(&self.model, &request)? {
-            return Err(self.not_finite(format!("the gradient of {parameter} is not finite")));
-        }
-        fused.update(&self.model, &mut self.optimizer, &request)?;
-        Ok(StepLoss { bce, kl, bce_unrelaxed, untimed })
-    }
-
-    /// The step in candle's operations: for every device, and for every estimator. Those that work on values of
-    /// the loss evaluate the decoder several times, or keep a state.
-    fn plain_step(&mut self, batch: &Batch, temperature: f64) -> Result<StepLoss> {
-        let shape = (batch.len, self.config.model.n_pixels);
-        let images = Tensor::from_slice(&batch.images, shape, &self.device)?;
-        let objective = Objective::trained(
-            &self.model,
-            &images,
-            self.config.training.estimator,
-            &mut self.estimator_state,
-            temperature,
-            &mut self.noise,
-        );
-        let objective = objective.map_err(|error| self.in_sampling(error))?;
-        let (bce, kl) = (scalar(&objective.neg_elbo.bce)?, scalar(&objective.neg_elbo.kl)?);
-        self.check_loss("the loss", bce + kl)?;
-
-        let untimed = Instant::now();
-        let bce_unrelaxed = if self.config.training.unrelaxed {
-            let logits = objective.latent_logits.detach();
-            let unrelaxed =
-                Objective::unrelaxed(&self.model, &images, logits, &mut self.unrelaxed_noise)?;
-            Some(scalar(&unrelaxed.neg_elbo.bce)?)
-        } else {
-            None
-        };
-        let untimed = untimed.elapsed();
-        self.check_loss("the unrelaxed loss", bce_unrelaxed.unwrap_or_default())?;
-
-        let gradients = self.gradients(&objective.neg_elbo.total()?)?;
-        self.optimizer.step(&self.parameters, &gradients)?;
-        Ok(StepLoss { bce, kl, bce_unrelaxed, untimed })
-    }
-
-    fn check_loss(&self, what: &str, nats: f64) -> Result<()> {
-        match nats.is_finite() {
-            true => Ok(()),
-            false => Err(self.not_finite(format!("{what} is {nats}"))),
-        }
+        taken.map_err(|failure| match failure {
+            Failure::NotFinite(what) => self.not_finite(what),
+            Failure::Error(error) => self.in_sampling(error),
+        })
     }
 
     /// Logits that no sample can be drawn from are those of a diverged run.
@@ -405,32 +328,6 @@ impl Trainer {
             step: self.position.step + 1,
             epoch: self.position.epochs_done + 1,
             checkpoint: self.last_checkpoint.clone(),
-        }
-    }
-
-    /// The gradient of every parameter, checked and clipped.
-    fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
-        let mut store = loss.backward()?;
-        let mut gradients = Vec::with_capacity(self.parameters.len());
-        let mut squared_norm = 0.0;
-        for parameter in &self.parameters {
-            let gradient = store
-                .remove(parameter.var.as_tensor())
-                .ok_or_else(|| Error::NoGradient { parameter: parameter.name.clone() })?;
-            let squares = sum_of_squares(&gradient)?;
-            if !squares.is_finite() {
-                let what = format!("the gradient of {} is not finite", parameter.name);
-                return Err(self.not_finite(what));
-            }
-            squared_norm += squares;
-            gradients.push(gradient);
-        }
-        match self.config.training.clip_gradient_norm {
-            Some(max_norm) if squared_norm > max_norm * max_norm => {
-                let scale = max_norm / squared_norm.sqrt();
-                gradients.iter().map(|g| Ok(g.affine(scale, 0.0)?)).collect()
-            }
-            _ => Ok(gradients),
         }
     }
 
@@ -513,43 +410,32 @@ impl Trainer {
     }
 }
 
-/// The fused step, where there is one for the device and the estimator.
-fn fused_step(config: &TrainConfig, device: &Device) -> Option<FusedStep> {
-    (config.training.estimator.is_pathwise() && device.is_cpu()).then(FusedStep::default)
-}
-
-/// Σ x², in f64 on the CPU; it is finite exactly when every x is.
-fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
-    let (storage, layout) = tensor.storage_and_layout();
-    if let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) =
-        (&*storage, layout.contiguous_offsets())
-    {
-        return Ok(values[start..end].iter().map(|&x| f64::from(x) * f64::from(x)).sum());
-    }
-    drop(storage);
-    Ok(tensor.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?)
+/// The step on slices, where the model is made of layers and lies on the CPU.
+fn layer_step<M: Model>(model: &M, device: &Device) -> Option<LayerStep> {
+    (device.is_cpu() && model.layered().is_some()).then(LayerStep::default)
 }
 
 #[cfg(test)]
 mod tests {
     use catvae_data::digits_with;
-    use catvae_model::{LogitsActivation, ModelConfig};
+    use catvae_model::{Conv, Likelihood, LogitsActivation, ModelConfig, Parameter};
     use gumbel_core::estimators::Estimator;
+
+    use candle_core::Tensor;
 
     use super::*;
 
-    /// A few steps of the fused and of the plain trainer with the same settings: losses and weights.
+    /// A few steps on slices and in candle's operations, with the same settings: losses and weights.
     fn both(change: impl Fn(&mut TrainConfig)) -> [(Vec<[f64; 3]>, Vec<f32>); 2] {
         let data = digits_with(3, 64, 1).train;
         [true, false].map(|fused| {
             let mut config = TrainConfig::default();
-            config.model =
-                ModelConfig { hidden: vec![23, 17], n_latents: 5, n_categories: 7, ..config.model };
+            config.model = ModelConfig::mlp([28, 28], &[23, 17], [5, 7]);
             config.training.learning_rate = 1e-2;
             change(&mut config);
             let mut trainer = Trainer::new(config, Device::Cpu).unwrap();
             if !fused {
-                trainer.fused = None;
+                trainer.layer_step = None;
             }
             let mut losses = Vec::new();
             for step in 0..6 {
@@ -562,8 +448,9 @@ mod tests {
                 losses.push([loss.bce, loss.kl, loss.bce_unrelaxed.unwrap()]);
             }
             let weights = trainer
-                .parameters
-                .iter()
+                .model
+                .parameters()
+                .into_iter()
                 .flat_map(|p| p.var.as_tensor().flatten_all().unwrap().to_vec1::<f32>().unwrap());
             (losses, weights.collect())
         })
@@ -593,22 +480,17 @@ mod tests {
     fn an_infinite_unrelaxed_loss_at_a_finite_relaxed_one_stops_the_step_before_the_update() {
         for fused in [true, false] {
             let mut config = TrainConfig::default();
-            config.model = ModelConfig {
-                n_pixels: 4,
-                hidden: vec![3],
-                n_latents: 2,
-                n_categories: 2,
-                ..config.model
-            };
+            config.model = ModelConfig::mlp([2, 2], &[3], [2, 2]);
             let mut trainer = Trainer::new(config, Device::Cpu).unwrap();
             if !fused {
-                trainer.fused = None;
+                trainer.layer_step = None;
             }
             trainer.last_checkpoint = Some(PathBuf::from("run/checkpoints/step-000000000"));
             // Both latents take their first category, whose weights together leave f32. Relaxed at
             // a high temperature, each has half of it, and the sum stays.
             let set = |name: &str, values: &[f32]| {
-                let parameter = trainer.parameters.iter().find(|p| p.name == name).unwrap();
+                let parameters = trainer.model.parameters();
+                let parameter = parameters.iter().find(|p| p.name == name).unwrap();
                 let tensor = Tensor::from_slice(values, parameter.var.shape(), &Device::Cpu);
                 parameter.var.set(&tensor.unwrap()).unwrap();
             };
@@ -618,7 +500,7 @@ mod tests {
             set("decoder.2.weight", &[2e-38; 12]);
             let weights = |trainer: &Trainer| -> Vec<Vec<f32>> {
                 let flat = |p: &Parameter| p.var.flatten_all().unwrap().to_vec1().unwrap();
-                trainer.parameters.iter().map(flat).collect()
+                trainer.model.parameters().iter().map(flat).collect()
             };
             let before = weights(&trainer);
 
@@ -637,17 +519,34 @@ mod tests {
     }
 
     #[test]
-    fn the_fused_step_is_the_plain_one() {
+    fn the_step_on_slices_is_the_one_in_candles_operations() {
         assert_same("relaxed", |_| ());
-        for estimator in Estimator::ALL.into_iter().filter(|e| e.is_pathwise()) {
-            assert_same(estimator.name(), |c| c.training.estimator = estimator);
+        for estimator in Estimator::ALL {
+            // Few enough codes to enumerate, and the two categories that disarm is for.
+            let code = match estimator {
+                Estimator::Enumeration => [3, 4],
+                Estimator::DisArm => [5, 2],
+                _ => [5, 7],
+            };
+            assert_same(estimator.name(), |c| {
+                c.training.estimator = estimator;
+                c.model = ModelConfig::mlp([28, 28], &[23, 17], code);
+            });
             assert_same(&format!("{estimator}, relu logits, clipped"), |c| {
                 c.training.estimator = estimator;
+                c.model = ModelConfig::mlp([28, 28], &[23, 17], code);
                 c.model.logits = LogitsActivation::Relu;
                 c.training.clip_gradient_norm = Some(3.0);
             });
         }
         assert_same("radam", |c| c.training.optimizer = crate::OptimizerKind::RAdam);
-        assert_same("no hidden layer", |c| c.model.hidden = Vec::new());
+        assert_same("no hidden layer", |c| c.model = ModelConfig::mlp([28, 28], &[], [5, 7]));
+        let conv = || Conv { channels: vec![3, 5], hidden: vec![17] }.into();
+        assert_same("convolutions", |c| c.model.network = conv());
+        assert_same("convolutions, rloo, continuous Bernoulli", |c| {
+            c.model.network = conv();
+            c.model.likelihood = Likelihood::ContinuousBernoulli;
+            c.training.estimator = Estimator::Rloo { samples: 3 };
+        });
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use catvae_model::LogitsActivation;
+use catvae_model::{LogitsActivation, NetworkConfig};
 use catvae_train::{OptimizerKind, TrainConfig};
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
@@ -31,7 +31,9 @@ pub(crate) fn apply(args: &TrainArgs, config: &mut TrainConfig) -> Result<()> {
 
     set(&mut model.n_latents, args.latents.as_ref());
     set(&mut model.n_categories, args.categories.as_ref());
-    set(&mut model.hidden, args.hidden.as_ref());
+    if let (Some(hidden), NetworkConfig::Mlp(mlp)) = (&args.hidden, &mut model.network) {
+        mlp.hidden.clone_from(hidden);
+    }
     let logits = args.logits.map(|name| match name {
         LogitsName::Linear => LogitsActivation::Linear,
         LogitsName::Relu => LogitsActivation::Relu,

@@ -29,7 +29,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
 
     let dataset = data::load(&config.data)?;
     if args.config.is_none() && !args.resume {
-        config.model.n_pixels = dataset.train.pixels_per_image();
+        config.model.image_shape = [dataset.train.rows(), dataset.train.cols()];
     }
     let dataset = config.bind_data(dataset, args.device.as_str())?;
     if !args.resume {

@@ -1,4 +1,4 @@
-//! Networks: a chain of layers, and the kinds of encoder and decoder to choose from.
+//! Networks: chains of layers, and the kinds of encoder and decoder to choose from.
 
 mod conv;
 mod kind;
@@ -18,13 +18,13 @@ pub use kind::{Architecture, NetworkConfig, Sizes};
 pub use mlp::Mlp;
 pub use tape::Tape;
 
-/// Layers, one after another. The parameters are handed in: as tensors, or as one flat buffer.
+/// Layers, one after another. The parameters are handed in.
 #[derive(Clone, Debug)]
 pub struct Network {
     placed: Vec<Placed>,
 }
 
-/// A layer with its place among PyTorch's modules and in the flat buffer.
+/// A layer with its name in PyTorch, and the places of its gradients in a flat buffer.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
     pub(crate) layer: Arc<dyn Layer>,
@@ -78,7 +78,7 @@ impl Network {
         self.placed.last().map_or(0, |placed| placed.bias.end)
     }
 
-    /// The parameters in the order of the flat buffer: layer by layer, weight before bias.
+    /// The parameters in order: layer by layer, weight before bias.
     pub fn parameters(&self) -> impl Iterator<Item = ParameterSpec> {
         self.placed.iter().flat_map(|Placed { layer, name, .. }| {
             [("weight", layer.weight_shape()), ("bias", vec![layer.bias_len()])].map(

@@ -18,26 +18,26 @@ impl Tape {
     /// Runs the layers.
     ///
     /// # Shapes
-    /// - parameters: the flat buffer; x: `(batch, inputs)`.
+    /// - parameters: weight and bias of each layer, one after another; x: `(batch, inputs)`.
     ///
     /// # Errors
     /// [`LengthError`] when a slice does not fit.
     pub fn forward(
         &mut self,
         network: &Network,
-        parameters: &[f32],
+        parameters: &[&[f32]],
         batch: usize,
         x: &[f32],
     ) -> Result<(), LengthError> {
         let placed = network.placed();
         self.outputs.resize_with(placed.len(), Vec::new);
         self.d_outputs.resize_with(placed.len(), Vec::new);
-        for (i, Placed { layer, weight, bias, .. }) in placed.iter().enumerate() {
+        let parameters = parameters.chunks_exact(2);
+        for (i, (Placed { layer, .. }, parameters)) in placed.iter().zip(parameters).enumerate() {
             let (below, here) = self.outputs.split_at_mut(i);
             let input = below.last().map_or(x, Vec::as_slice);
             here[0].resize(batch * layer.outputs(), 0.0);
-            let (weight, bias) = (&parameters[weight.clone()], &parameters[bias.clone()]);
-            layer.forward(weight, bias, batch, input, &mut here[0])?;
+            layer.forward(parameters[0], parameters[1], batch, input, &mut here[0])?;
         }
         Ok(())
     }
@@ -63,27 +63,23 @@ impl Tape {
     pub fn backward(
         &mut self,
         network: &Network,
-        parameters: &[f32],
+        parameters: &[&[f32]],
         batch: usize,
         d_input: Option<&mut [f32]>,
     ) -> Result<(), LengthError> {
         let placed = network.placed();
         self.mask_output(placed);
-        for (i, Placed { layer, weight, .. }) in placed.iter().enumerate().skip(1).rev() {
+        for (i, Placed { layer, .. }) in placed.iter().enumerate().skip(1).rev() {
             let below = &self.outputs[i - 1];
             let relu = placed[i - 1].layer.activation() == Activation::Relu;
             let (d_below, d_here) = self.d_outputs.split_at_mut(i);
             let d_below = &mut d_below[i - 1];
             d_below.resize(below.len(), 0.0);
             let relu_output = relu.then_some(below.as_slice());
-            let weight = &parameters[weight.clone()];
-            layer.input_gradient(weight, batch, &d_here[0], relu_output, d_below)?;
+            layer.input_gradient(parameters[2 * i], batch, &d_here[0], relu_output, d_below)?;
         }
         if let (Some(first), Some(d_input)) = (placed.first(), d_input) {
-            let (layer, weight) = (&first.layer, &parameters[first.weight.clone()]);
-            let rows = d_input.len() / layer.inputs().max(1);
-            let d_output = &self.d_outputs[0][..rows * layer.outputs()];
-            layer.input_gradient(weight, rows, d_output, None, d_input)?;
+            first.layer.input_gradient(parameters[0], batch, &self.d_outputs[0], None, d_input)?;
         }
         Ok(())
     }
@@ -100,8 +96,8 @@ impl Tape {
         }
     }
 
-    /// The gradients of all parameters after [`Self::backward`], summed over the first `batch` rows of the
-    /// forward pass, into their flat buffer; with `accumulate`, added to what is there.
+    /// The gradients of all parameters after [`Self::backward`], summed over the batch, into their flat buffer;
+    /// with `accumulate`, added to what is there.
     ///
     /// # Errors
     /// [`LengthError`] when a slice does not fit.
@@ -114,24 +110,23 @@ impl Tape {
         gradient: &mut [f32],
     ) -> Result<(), LengthError> {
         for (i, Placed { layer, weight, bias, .. }) in network.placed().iter().enumerate() {
-            let input = &self.input_of(i, x)[..batch * layer.inputs()];
-            let d_output = &self.d_outputs[i][..batch * layer.outputs()];
+            let (input, d_output) = (self.input_of(i, x), &self.d_outputs[i]);
             let (d_weight, d_bias) = gradient[weight.start..bias.end].split_at_mut(weight.len());
             layer.parameter_gradient(batch, input, d_output, accumulate, d_weight, d_bias)?;
         }
         Ok(())
     }
 
-    /// Whether the gradient of a parameter might not be finite.
+    /// Whether the gradient of a parameter, summed over `n_batches` batches like this one, might not be finite.
     ///
-    /// A sum of `terms` products stays inside f32's range while the largest factors, times their number,
+    /// A sum of products stays inside f32's range while the largest factors, times the number of products,
     /// do: where this is false, nobody needs to look at the gradients themselves.
-    pub fn may_overflow(&self, network: &Network, x: &[f32]) -> bool {
+    pub fn may_overflow(&self, network: &Network, x: &[f32], n_batches: usize) -> bool {
         network.placed().iter().enumerate().any(|(i, Placed { layer, .. })| {
             let input = largest_magnitude(self.input_of(i, x)).max(1.0);
             let d_output = &self.d_outputs[i];
             // At most every output takes part in every sum, as for the bias of a single channel.
-            let terms = (d_output.len() / layer.bias_len().max(1)) as f32;
+            let terms = (n_batches * d_output.len() / layer.bias_len().max(1)) as f32;
             !(largest_magnitude(d_output) * input * terms).is_finite()
         })
     }

@@ -9,14 +9,14 @@ pub struct StepTimes {
     /// How many steps were taken.
     pub steps: u64,
     /// Layers of both networks, with bias and activation.
-    pub forward_products: Duration,
+    pub forward: Duration,
     /// Noise, the sample, and its gradient.
     pub sampling: Duration,
-    /// Cross-entropy and KL, with their gradients.
+    /// Likelihood and KL, with their gradients.
     pub losses: Duration,
-    /// Gradients of the layers' inputs.
-    pub backward_products: Duration,
-    /// Gradients of weights and biases, and the optimiser that takes them tile by tile.
+    /// Gradients of the layers' inputs and parameters.
+    pub backward: Duration,
+    /// The optimiser.
     pub update: Duration,
 }
 
