@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::{D, DType, Device, Tensor};
 use catvae_data::{Batches, Binarization, EpochBatches, ImageSet};
-use catvae_model::CategoricalVae;
+use catvae_model::{CategoricalVae, Model};
 use gumbel_core::{Generator, sample_one_hot};
 
 use crate::grid::Grid;
@@ -73,9 +73,7 @@ pub(crate) fn batches(
     Batches { batch_size, shuffle_seed: None, binarization, drop_last: false }.epoch(images, 0, 0)
 }
 
-/// Decodes codes to the means of their Bernoulli pixels, one vector per code.
+/// Decodes codes to the means of their pixels, one vector per code.
 pub(crate) fn pixel_means(model: &CategoricalVae, z: &Tensor) -> Result<Vec<Vec<f32>>> {
-    let logits = model.decode(z)?.detach();
-    let means = candle_nn::ops::sigmoid(&logits)?;
-    Ok(means.to_vec2::<f32>()?)
+    Ok(model.mean_images(z)?.detach().to_vec2::<f32>()?)
 }

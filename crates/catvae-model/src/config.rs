@@ -125,6 +125,16 @@ impl ModelConfig {
         self.image_shape[0] * self.image_shape[1]
     }
 
+    /// Values of an image after each layer of the encoder, from its pixels to its logits.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`].
+    pub fn encoder_widths(&self) -> Result<Vec<usize>> {
+        let outputs = self.build()?.encoder;
+        let outputs = outputs.layers().map(|layer| layer.outputs());
+        Ok([self.n_pixels()].into_iter().chain(outputs).collect())
+    }
+
     /// Checks every field.
     ///
     /// # Errors

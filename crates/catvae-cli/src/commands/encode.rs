@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use candle_core::{D, DType, Tensor};
 use catvae_data::codes::{Array, npz_bytes};
+use catvae_model::Model;
 use gumbel_core::{Generator, gumbel_max};
 
 use crate::args::{EncodeArgs, Part};

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
+use catvae_model::{CategoricalVae, Model};
 use catvae_train::{EstimatorLab, EstimatorMeasurement, stream};
 use gumbel_core::Generator;
 use gumbel_core::estimators::Estimator;
@@ -79,7 +80,7 @@ pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
 }
 
 /// The estimators asked for, or all that the model can take.
-fn choose(args: &EstimatorsArgs, lab: &EstimatorLab<'_>) -> Result<Vec<Estimator>> {
+fn choose(args: &EstimatorsArgs, lab: &EstimatorLab<'_, CategoricalVae>) -> Result<Vec<Estimator>> {
     match &args.only {
         None => Ok(Estimator::ALL.into_iter().filter(|&e| lab.takes(e)).collect()),
         Some(chosen) => {

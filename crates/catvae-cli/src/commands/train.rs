@@ -60,7 +60,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    introduce(&config, &dataset, &run);
+    introduce(&config, &dataset, &run)?;
     let mut progress = Progress::start(config.training.epochs);
     let gallery = Gallery { run: &run, dataset: &dataset, config: &config, device: &device };
     let mut failed_picture = None;
@@ -158,14 +158,15 @@ fn claim_folder(dataset: &str) -> Result<RunDir> {
     Ok(RunDir::new(folder))
 }
 
-fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) {
-    let widths = config.model.encoder_widths();
+fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) -> Result<()> {
+    let widths = config.model.encoder_widths()?;
     let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
     print_line(&format!(
-        "{}: {} training and {} test images; network {} ({} latents of {} categories) and back",
+        "{}: {} training and {} test images; network {} {} ({} latents of {} categories) and back",
         dataset.name,
         dataset.train.len(),
         dataset.test.len(),
+        config.model.network.name(),
         widths.join("-"),
         config.model.n_latents,
         config.model.n_categories
@@ -174,6 +175,7 @@ fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) {
         "run folder {}; negative ELBO per image in nats, lower is better",
         run.path().display()
     ));
+    Ok(())
 }
 
 fn say_where_all_lies(run: &RunDir) {

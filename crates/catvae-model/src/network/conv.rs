@@ -77,7 +77,9 @@ impl Conv {
 
     /// Widths from the last convolution's output to the last hidden layer.
     fn widths(&self, sizes: &Sizes, halvings: &[ConvSize]) -> Vec<usize> {
-        let flat = halvings.last().map_or(sizes.n_pixels(), |size| size.small.iter().product());
+        // A product beyond memory is refused later, with the weights.
+        let count = |size: &ConvSize| size.small.iter().fold(1, |n: usize, &m| n.saturating_mul(m));
+        let flat = halvings.last().map_or(sizes.n_pixels(), count);
         [flat].into_iter().chain(self.hidden.iter().copied()).collect()
     }
 }
