@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use catvae_model::Model;
 use catvae_train::TrainConfig;
 use catvae_train::untrusted::CheckpointFiles;
 

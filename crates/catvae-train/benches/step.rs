@@ -1,4 +1,4 @@
-//! The training step of the article's network, batch 100, with the settings that a run can choose.
+//! The training step of the default network, batch 100, with the estimators that a run can choose.
 
 use candle_core::Device;
 use catvae_data::{Batch, digits_with};
@@ -17,7 +17,10 @@ fn step(c: &mut Criterion) {
         ("relaxed", Estimator::GumbelSoftmax, false),
         ("relaxed, with the unrelaxed pass", Estimator::GumbelSoftmax, true),
         ("straight-through", Estimator::StGumbelSoftmax, false),
-        ("reinmax, in candle's operations", Estimator::ReinMax, false),
+        ("reinmax", Estimator::ReinMax, false),
+        ("rloo", Estimator::Rloo { samples: 4 }, false),
+        ("rebar", Estimator::Rebar, false),
+        ("reinforce", Estimator::Reinforce, false),
     ] {
         let mut config = TrainConfig::default();
         config.training.estimator = estimator;

@@ -571,7 +571,7 @@ mod tests {
     fn a_state_that_could_not_be_read_again_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints::new(dir.path().join("checkpoints"));
-        let config = ModelConfig { hidden: vec![2], n_latents: 1, ..ModelConfig::default() };
+        let config = ModelConfig::mlp([2, 2], &[3], [2, 2]);
         let generator = Generator::new(0);
         let model =
             CategoricalVae::initialise(&config, &Device::Cpu, &mut generator.clone()).unwrap();

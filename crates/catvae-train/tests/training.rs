@@ -10,7 +10,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use catvae_data::{Binarization, Dataset, digits_with};
-use catvae_model::{CategoricalVae, ModelConfig};
+use catvae_model::{CategoricalVae, Model, ModelConfig};
 use catvae_train::{
     EpochMetrics, Event, OptimizerKind, Outcome, RunDir, TrainConfig, Trainer, TrainingSettings,
 };
@@ -25,12 +25,7 @@ fn dataset() -> Dataset {
 
 fn config() -> TrainConfig {
     TrainConfig {
-        model: ModelConfig {
-            hidden: vec![24, 12],
-            n_latents: 4,
-            n_categories: 5,
-            ..ModelConfig::default()
-        },
+        model: ModelConfig::mlp([28, 28], &[24, 12], [4, 5]),
         training: TrainingSettings {
             epochs: 3,
             batch_size: 16,

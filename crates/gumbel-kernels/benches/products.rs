@@ -1,4 +1,4 @@
-//! The products of the 784-512-256-300 network at batch 100, and the optimiser beside them.
+//! The products of the 784-512-256-300 network at batch 100, the optimiser beside them, and convolutions.
 //!
 //! The throughput that criterion prints in Gelem/s is multiply-adds; twice that is GFLOP/s. The peak
 //! of one core is printed first. `RAYON_NUM_THREADS` sets the threads.
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gumbel_kernels::{
-    Activation, AdamOptions, AdamParameter, AdamStep, LinearShape, adam_update, instruction_set,
+    Activation, AdamOptions, AdamParameter, AdamStep, ConvShape, LinearShape, adam_update,
+    channel_sums, conv2d_adjoint, conv2d_forward, conv2d_weight_gradient, instruction_set,
     linear_forward, linear_input_gradient, linear_weight_gradient, peak_gflops,
 };
 
@@ -72,5 +73,55 @@ fn products(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, products);
+/// Two layers of an encoder on 28 x 28 pixels; the decoder has their adjoints.
+fn convolutions(c: &mut Criterion) {
+    for (in_channels, side) in [(1, 28), (32, 14)] {
+        let shape = ConvShape {
+            batch: BATCH,
+            in_channels,
+            in_rows: side,
+            in_cols: side,
+            out_channels: 32,
+            kernel: 4,
+            stride: 2,
+            padding: 1,
+        };
+        let positions = side * side / 4;
+        let (x, dy) = (values(BATCH * in_channels * side * side), values(BATCH * 32 * positions));
+        let (weight, bias) = (values(32 * in_channels * 16), values(32));
+        let (mut y, mut dx) = (dy.clone(), x.clone());
+        let (mut d_weight, mut d_bias) = (weight.clone(), bias.clone());
+        let identity = Activation::Identity;
+
+        let mut group = c.benchmark_group(format!("conv {BATCH}x{in_channels}x{side}x{side}"));
+        group.throughput(Throughput::Elements((BATCH * positions * weight.len()) as u64));
+        group.bench_function("forward", |b| {
+            b.iter(|| {
+                let (bias, relu) = (Some(&bias[..]), Activation::Relu);
+                conv2d_forward(shape, &x, &weight, bias, relu, None, black_box(&mut y))
+            })
+        });
+        group.bench_function("forward, masked", |b| {
+            let relu_output = Some(&dy[..]);
+            b.iter(|| {
+                conv2d_forward(shape, &x, &weight, None, identity, relu_output, black_box(&mut y))
+            })
+        });
+        group.bench_function("adjoint, masked", |b| {
+            let relu_output = Some(&x[..]);
+            b.iter(|| {
+                conv2d_adjoint(shape, &dy, &weight, None, identity, relu_output, black_box(&mut dx))
+            })
+        });
+        group.bench_function("weight gradient", |b| {
+            b.iter(|| conv2d_weight_gradient(shape, &x, &dy, false, black_box(&mut d_weight)))
+        });
+        group.bench_function("bias gradient", |b| {
+            b.iter(|| channel_sums((BATCH, 32, positions), &dy, false, black_box(&mut d_bias)))
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, products, convolutions);
 criterion_main!(benches);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use catvae_data::{Batches, Binarization, EpochBatches, IdxKind, ImageSet, read_idx};
-use catvae_model::{LogitsActivation, ModelConfig};
+use catvae_model::ModelConfig;
 use catvae_train::{StepTimes, TrainConfig, Trainer, TrainingSettings};
 use serde_json::{Value, json};
 
@@ -43,13 +43,7 @@ impl Step {
         let images = ImageSet::new(idx.data, vec![0; n_images], rows, cols)?;
 
         let config = TrainConfig {
-            model: ModelConfig {
-                n_pixels: images.pixels_per_image(),
-                hidden: vec![512, 256],
-                n_latents: 30,
-                n_categories: 10,
-                logits: LogitsActivation::Linear,
-            },
+            model: ModelConfig::mlp([images.rows(), images.cols()], &[512, 256], [30, 10]),
             training: TrainingSettings {
                 batch_size: BATCH_SIZE.get(),
                 learning_rate: 1e-3,
@@ -108,11 +102,11 @@ impl Step {
         let ms = |total: Duration| total.as_secs_f64() * 1e3 / n_steps;
         let parts = [
             ("waiting_for_batch", self.waiting),
-            ("forward_products", now.forward_products - before.forward_products),
+            ("forward", now.forward - before.forward),
             ("sampling", now.sampling - before.sampling),
             ("losses", now.losses - before.losses),
-            ("backward_products", now.backward_products - before.backward_products),
-            ("weight_gradients_and_adam", now.update - before.update),
+            ("backward", now.backward - before.backward),
+            ("optimizer", now.update - before.update),
         ];
         let rest = self.total.saturating_sub(parts.iter().map(|(_, time)| *time).sum());
         let parts = parts.into_iter().chain([("rest", rest)]);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use catvae_data::Binarization;
-use catvae_model::{LogitsActivation, ModelConfig};
+use catvae_model::{Conv, Likelihood, LogitsActivation, Mlp, ModelConfig};
 use catvae_train::{DataSettings, OptimizerKind, Provenance, TrainConfig, TrainingSettings};
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
@@ -67,13 +67,24 @@ fn data() -> impl Strategy<Value = DataSettings> {
 fn model() -> impl Strategy<Value = ModelConfig> {
     let logits = prop_oneof![Just(LogitsActivation::Linear), Just(LogitsActivation::Relu)];
     let hidden = proptest::collection::vec(1..1000_usize, 0..4);
-    (1..1000_usize, hidden, 1..40_usize, 2..40_usize, logits).prop_map(
-        |(n_pixels, hidden, n_latents, n_categories, logits)| ModelConfig {
-            n_pixels,
-            hidden,
+    let likelihood =
+        prop_oneof![Just(Likelihood::Bernoulli), Just(Likelihood::ContinuousBernoulli)];
+    let channels = proptest::collection::vec(1..9_usize, 1..3);
+    let network = prop_oneof![
+        hidden.clone().prop_map(|hidden| Mlp { hidden }.into()),
+        (channels, hidden).prop_map(|(channels, hidden)| Conv { channels, hidden }.into()),
+    ];
+    // Sides that four divides, for the convolutions.
+    let side = || (1..12_usize).prop_map(|n| 4 * n);
+    let code = (1..40_usize, 2..40_usize);
+    ([side(), side()], network, code, logits, likelihood).prop_map(
+        |(image_shape, network, (n_latents, n_categories), logits, likelihood)| ModelConfig {
+            image_shape,
             n_latents,
             n_categories,
             logits,
+            likelihood,
+            network,
         },
     )
 }

@@ -9,6 +9,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use catvae_model::Model;
 use catvae_train::untrusted::CheckpointFiles;
 use catvae_train::{OptimizerKind, RunDir, Trainer};
 

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
+use catvae_model::{Mlp, Model};
 use catvae_train::{RunDir, Trainer};
 use gumbel_core::estimators::Estimator;
 
@@ -13,7 +14,7 @@ fn error_after(weights: &[(&str, f32)], estimator: Estimator) -> String {
     let dir = tempfile::tempdir().unwrap();
     let run = RunDir::new(dir.path());
     let mut config = tiny::config();
-    config.model.hidden = vec![3, 3];
+    config.model.network = Mlp { hidden: vec![3, 3] }.into();
     config.training.estimator = estimator;
     tiny::run_until(&config, &run, 3);
     let checkpoint = tiny::load(&config, &run, |e| panic!("{e}")).unwrap();

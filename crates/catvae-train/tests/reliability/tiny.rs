@@ -26,13 +26,7 @@ pub(crate) fn dataset() -> Dataset {
 }
 
 pub(crate) fn config() -> TrainConfig {
-    let model = ModelConfig {
-        n_pixels: 4,
-        hidden: vec![3],
-        n_latents: 2,
-        n_categories: 2,
-        ..ModelConfig::default()
-    };
+    let model = ModelConfig::mlp([2, 2], &[3], [2, 2]);
     let mut config = TrainConfig { model, ..TrainConfig::default() };
     config.training.epochs = 3;
     config.training.batch_size = 4;

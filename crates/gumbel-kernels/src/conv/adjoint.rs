@@ -33,6 +33,7 @@ pub(super) fn conv2d_adjoint_on(
         (shape.kernel, shape.stride, shape.padding) = (1, 1, 0);
         patches = Patches::new(shape, shape.in_rows, shape.in_cols);
     }
+    let patches = patches.with_tables();
     let dx_len = shape.in_channels * patches.pixels;
     let dy_len = shape.out_channels * patches.positions;
     each_group(&patches, (images_per_group(&patches), dx_len), dx, |first, dx| {

@@ -43,7 +43,8 @@ impl<'a> Epilogue<'a> {
             *sum = if value < floor { floor } else { value };
         }
         if let Some(output) = self.relu_output {
-            for (sum, output) in sums.iter_mut().zip(&output[start..]) {
+            let output = &output[start..start + sums.len()];
+            for (sum, output) in sums.iter_mut().zip(output) {
                 // A mask of bits: a choice between floats compiles to a branch for each lane.
                 let mask = u32::from(*output > 0.0).wrapping_neg();
                 *sum = f32::from_bits(sum.to_bits() & mask);

@@ -25,6 +25,7 @@ pub(super) fn conv2d_forward_on(
     if y.is_empty() {
         return Ok(());
     }
+    let patches = patches.with_tables();
     let x_len = shape.in_channels * patches.pixels;
     let y_len = shape.out_channels * patches.positions;
     each_group(&patches, (images_per_group(&patches), y_len), y, |first, y| {

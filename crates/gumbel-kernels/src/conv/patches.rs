@@ -10,7 +10,7 @@ use crate::lines::{Buffer, LINE};
 const COPY: usize = 8;
 
 /// The sizes of the patches of a convolution.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Patches {
     pub(super) shape: ConvShape,
     /// Values in a patch, `in_channels * taps`.
@@ -23,10 +23,14 @@ pub(super) struct Patches {
     pub(super) pixels: usize,
     out_rows: usize,
     out_cols: usize,
+    /// For each tap, where its values for the first position lie in the phases.
+    tap_starts: Vec<usize>,
+    /// For each phase, where it meets the rows and the columns of the image.
+    spans: Vec<(Span, Span)>,
 }
 
 /// Where a phase meets the image in one direction.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Span {
     /// Values of the phase before the image begins.
     before: usize,
@@ -46,7 +50,33 @@ impl Patches {
             pixels: product(&[shape.in_rows, shape.in_cols]),
             out_rows,
             out_cols,
+            tap_starts: Vec::new(),
+            spans: Vec::new(),
         }
+    }
+
+    /// Fills the tables; for a shape that has output, since others may claim any size.
+    pub(super) fn with_tables(mut self) -> Self {
+        // Without channels there are no weights, and the kernel may claim any size.
+        if self.len == 0 {
+            return self;
+        }
+        let ConvShape { kernel, stride, in_rows, in_cols, .. } = self.shape;
+        let n = self.n_phases();
+        self.spans = (0..n * n)
+            .map(|phase| {
+                let rows = self.span(phase / n, in_rows, self.phase_rows());
+                (rows, self.span(phase % n, in_cols, self.phase_cols()))
+            })
+            .collect();
+        self.tap_starts = (0..self.taps)
+            .map(|tap| {
+                let (row, col) = (tap / kernel, tap % kernel);
+                let phase = row % stride * n + col % stride;
+                phase * self.phase_len() + row / stride * self.phase_cols() + col / stride
+            })
+            .collect();
+        self
     }
 
     pub(super) fn multiply_adds(&self) -> usize {
@@ -69,7 +99,6 @@ impl Patches {
     ) -> &'o [f32] {
         let stride = self.stride(images);
         let out = out.get(self.len * stride);
-        // Without channels there are no weights, and the kernel may claim any size.
         if self.len == 0 {
             return out;
         }
@@ -96,15 +125,13 @@ impl Patches {
     ) {
         let phases = phases.get(self.phases_len());
         phases[..self.phases_len()].fill(0.0);
-        for tap in 0..self.taps {
-            let start = self.tap_start(tap);
+        let phase_cols = self.phase_cols();
+        for (tap, &start) in self.tap_starts.iter().enumerate() {
             for row in 0..self.out_rows {
                 let from = tap * stride + row * self.out_cols;
-                let to = start + row * self.phase_cols();
+                let to = start + row * phase_cols;
                 let sums = &mut phases[to..to + self.out_cols];
-                for (sum, value) in sums.iter_mut().zip(&columns[from..from + self.out_cols]) {
-                    *sum += value;
-                }
+                add_to(sums, &columns[from..from + self.out_cols]);
             }
         }
         self.collect(phases, pixels);
@@ -113,10 +140,10 @@ impl Patches {
     /// Copies what each tap reads to its row.
     #[inline(always)]
     fn gather(&self, phases: &[f32], out: &mut [f32], stride: usize) {
-        for tap in 0..self.taps {
-            let start = self.tap_start(tap);
+        let phase_cols = self.phase_cols();
+        for (tap, &start) in self.tap_starts.iter().enumerate() {
             for row in 0..self.out_rows {
-                let from = &phases[start + row * self.phase_cols()..];
+                let from = &phases[start + row * phase_cols..];
                 let to = &mut out[tap * stride + row * self.out_cols..];
                 let copies = self.out_cols.div_ceil(COPY);
                 let from = from.as_chunks::<COPY>().0;
@@ -131,12 +158,9 @@ impl Patches {
     /// Writes the padded pixels of a channel to the phases.
     #[inline(always)]
     fn deal(&self, pixels: &[f32], phases: &mut [f32]) {
-        let (n, stride, phase_cols) = (self.n_phases(), self.shape.stride, self.phase_cols());
-        for phase in 0..n * n {
-            let start = phase * self.phase_len();
-            let rows = self.span(phase / n, self.shape.in_rows, self.phase_rows());
-            let cols = self.span(phase % n, self.shape.in_cols, phase_cols);
-            let phase = &mut phases[start..start + self.phase_rows() * phase_cols];
+        let (stride, phase_cols) = (self.shape.stride, self.phase_cols());
+        let phases = phases.chunks_exact_mut(self.phase_len());
+        for (&(rows, cols), phase) in self.spans.iter().zip(phases) {
             for (row, phase) in phase.chunks_exact_mut(phase_cols).enumerate() {
                 if row < rows.before || row >= rows.before + rows.len {
                     phase.fill(0.0);
@@ -156,29 +180,17 @@ impl Patches {
     /// Writes the phases back to the pixels of a channel; a pixel that no tap reads becomes zero.
     #[inline(always)]
     fn collect(&self, phases: &[f32], pixels: &mut [f32]) {
-        let (n, stride, phase_cols) = (self.n_phases(), self.shape.stride, self.phase_cols());
+        let (stride, phase_cols) = (self.shape.stride, self.phase_cols());
         pixels.fill(0.0);
-        for phase in 0..n * n {
-            let start = phase * self.phase_len();
-            let rows = self.span(phase / n, self.shape.in_rows, self.phase_rows());
-            let cols = self.span(phase % n, self.shape.in_cols, phase_cols);
+        for (&(rows, cols), phase) in self.spans.iter().zip(phases.chunks_exact(self.phase_len())) {
             for row in 0..rows.len {
-                let from = start + (rows.before + row) * phase_cols + cols.before;
+                let from = (rows.before + row) * phase_cols + cols.before;
                 let to = (rows.first + row * stride) * self.shape.in_cols;
                 let pixels = &mut pixels[to..to + self.shape.in_cols];
                 let at = cols.first.min(pixels.len());
-                put_every(stride, &phases[from..from + cols.len], &mut pixels[at..]);
+                put_every(stride, &phase[from..from + cols.len], &mut pixels[at..]);
             }
         }
-    }
-
-    /// Where a tap's values for the first position lie.
-    #[inline(always)]
-    fn tap_start(&self, tap: usize) -> usize {
-        let (kernel, stride) = (self.shape.kernel, self.shape.stride);
-        let (row, col) = (tap / kernel, tap % kernel);
-        let phase = row % stride * self.n_phases() + col % stride;
-        phase * self.phase_len() + row / stride * self.phase_cols() + col / stride
     }
 
     /// Phases in one direction; a kernel smaller than the stride leaves some pixels out.
@@ -220,14 +232,40 @@ impl Patches {
     }
 }
 
+/// `sums[i] += values[i]`, in vectors of eight and four: most rows are shorter than a line.
+#[inline(always)]
+fn add_to(sums: &mut [f32], values: &[f32]) {
+    let (eights, rest) = sums.as_chunks_mut::<8>();
+    let (value_eights, value_rest) = values.as_chunks::<8>();
+    for (sums, values) in eights.iter_mut().zip(value_eights) {
+        for i in 0..8 {
+            sums[i] += values[i];
+        }
+    }
+    let (fours, rest) = rest.as_chunks_mut::<4>();
+    let (value_fours, value_rest) = value_rest.as_chunks::<4>();
+    if let (Some(sums), Some(values)) = (fours.first_mut(), value_fours.first()) {
+        for i in 0..4 {
+            sums[i] += values[i];
+        }
+    }
+    for (sum, value) in rest.iter_mut().zip(value_rest) {
+        *sum += value;
+    }
+}
+
 /// `out[i] = from[i * stride]`.
 #[inline(always)]
 fn take_every(stride: usize, from: &[f32], out: &mut [f32]) {
     match stride {
         1 => out.copy_from_slice(&from[..out.len()]),
         2 => {
-            for (out, pair) in out.iter_mut().zip(from.chunks(2)) {
+            let (pairs, last) = from.as_chunks::<2>();
+            for (out, pair) in out.iter_mut().zip(pairs) {
                 *out = pair[0];
+            }
+            if let (Some(out), Some(last)) = (out.get_mut(pairs.len()), last.first()) {
+                *out = *last;
             }
         }
         _ => {
@@ -244,7 +282,11 @@ fn put_every(stride: usize, from: &[f32], out: &mut [f32]) {
     match stride {
         1 => out[..from.len()].copy_from_slice(from),
         2 => {
-            for (pair, value) in out.chunks_mut(2).zip(from) {
+            let (pairs, last) = out.as_chunks_mut::<2>();
+            if let (Some(last), Some(value)) = (last.first_mut(), from.get(pairs.len())) {
+                *last = *value;
+            }
+            for (pair, value) in pairs.iter_mut().zip(from) {
                 pair[0] = *value;
             }
         }

@@ -77,6 +77,7 @@ pub(super) fn conv2d_weight_gradient_on(
     if d_weight.is_empty() || shape.batch == 0 {
         return Ok(());
     }
+    let patches = patches.with_tables();
     let by_cache = (GROUP_VALUES / patches.len).min(GROUP_COLUMNS) / patches.positions;
     let images = by_cache.clamp(1, shape.batch);
     let n_groups = shape.batch.div_ceil(images);
@@ -165,42 +166,44 @@ pub(super) fn channel_sums_on(
     if values.is_empty() {
         return Ok(());
     }
-    let run = |(channel, sum): (usize, &mut f32)| {
-        *sum += isa.dispatch(ChannelSum { values, channel, channels, positions });
+    let run = |first: usize, sums: &mut [f32]| {
+        isa.dispatch(ChannelSums { values, first, channels, positions, sums });
     };
     if values.len() < SERIAL_WORK {
-        sums.iter_mut().enumerate().for_each(run);
+        run(0, sums);
     } else {
-        sums.par_iter_mut().enumerate().for_each(run);
+        let len = channels.div_ceil(rayon::current_num_threads());
+        sums.par_chunks_mut(len).enumerate().for_each(|(i, sums)| run(i * len, sums));
     }
     Ok(())
 }
 
-/// The sum of one channel: sixteen lanes within an image, then image after image.
-struct ChannelSum<'a> {
+/// The sums of the channels from `first` on: sixteen lanes within an image, then image after image.
+struct ChannelSums<'a> {
     values: &'a [f32],
-    channel: usize,
+    first: usize,
     channels: usize,
     positions: usize,
+    sums: &'a mut [f32],
 }
 
-impl Task for ChannelSum<'_> {
-    type Output = f32;
+impl Task for ChannelSums<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn run<K: Kernel>(self, kernel: K) -> f32 {
-        let mut total = 0.0;
+    fn run<K: Kernel>(self, kernel: K) {
         for image in self.values.chunks_exact(self.channels * self.positions) {
-            let start = self.channel * self.positions;
-            let (lines, rest) = image[start..start + self.positions].as_chunks::<LINE>();
-            let mut lanes = kernel.load(rest, 0.0);
-            for line in lines {
-                for (lane, value) in lanes.iter_mut().zip(line) {
-                    *lane += value;
+            let rows = image[self.first * self.positions..].chunks_exact(self.positions);
+            for (sum, row) in self.sums.iter_mut().zip(rows) {
+                let (lines, rest) = row.as_chunks::<LINE>();
+                let mut lanes = kernel.load(rest, 0.0);
+                for line in lines {
+                    for (lane, value) in lanes.iter_mut().zip(line) {
+                        *lane += value;
+                    }
                 }
+                *sum += reduce::sum(lanes);
             }
-            total += reduce::sum(lanes);
         }
-        total
     }
 }
