@@ -13,12 +13,13 @@ Run from the root of the repository:
 What it writes, into crates/catvae-train/tests/goldens:
 
     <case>.safetensors   one file per case: logits {linear, relu} x {relaxed, straight_through} at
-                         temperature 1, and both estimators again at temperature 0.5
+                         temperature 1, both estimators again at temperature 0.5, and two
+                         convolutional networks, one with each likelihood
     losses.safetensors   the two loss terms alone, at ordinary and at saturated logits
     goldens.json         versions, settings of every case, and how far PyTorch's own float32 is away
 
 Every input is stored (weights, images, Gumbel noise), so no random number generator has to match.
-The temperature, logits and estimator of a case stand in goldens.json.
+The temperature, logits, estimator, network and likelihood of a case stand in goldens.json.
 
 All values are computed by PyTorch in float64 from inputs that are exact in float32, then rounded to
 float32: they are the true values of the formulas, and the whole tolerance of a test belongs to the
@@ -33,7 +34,7 @@ Tensors of a case (B images, D pixels, N latents, K categories, S steps):
     forward.encoder_logits   (B, N, K)     these six: batch 0 under `params`
     forward.z                (B, N, K)     what the decoder was given
     forward.decoder_logits   (B, D)
-    forward.bce_nats         ()            mean over images of the sum over pixels of the Bernoulli NLL
+    forward.bce_nats         ()            mean over images of the negative log-likelihood of all pixels
     forward.kl_nats          ()            mean over images of the sum over latents of KL(q || uniform)
     forward.neg_elbo_nats    ()            their sum, the objective
     grads.<name>                           gradient of forward.neg_elbo_nats
@@ -48,7 +49,10 @@ losses.safetensors (rows: 0 ordinary, 1 twenty times that, 2 two hundred times, 
     kl.logits                  (4, N, K)   kl.grad (4, N, K), of kl.nats by kl.logits
     kl.nats_per_image          (4,)        kl.nats (), their mean
 
-State dict: encoder.{0,2,4}.{weight,bias}, decoder.{0,2,4}.{weight,bias}, weights as (out, in).
+    continuous_bernoulli.*     as bce.*, for rows 0 to 2
+
+State dict: encoder.{0,2,4}.{weight,bias}, decoder.{0,2,4}.{weight,bias}, weights as (out, in);
+{0,2,5,7} in a convolutional network, weights as (out, in, 4, 4), transposed (in, out, 4, 4).
 """
 
 import argparse
@@ -69,31 +73,34 @@ except ImportError as error:
         "Install with:  python3 -m venv venv && venv/bin/pip install torch==2.15.0 numpy safetensors"
     )
 
-from pytorch_vae import CategoricalVae, bernoulli_nll, bernoulli_nll_per_image
+from pytorch_vae import LIKELIHOODS, CategoricalVae, ConvVae
 from pytorch_vae import kl_to_uniform, kl_to_uniform_per_image, relaxed_sample
 
 PIXELS, HIDDEN, LATENTS, CATEGORIES = 36, (24, 16), 5, 4
+CONV_SIDE, CONV_CHANNELS, CONV_HIDDEN = 8, (3, 4), 10
 BATCH, STEPS = 7, 20
 OPTIMIZERS = {"adam": (torch.optim.Adam, 1e-3), "radam": (torch.optim.RAdam, 5e-4)}
-# name, logits, estimator, temperature, seed
+# name, logits, estimator, temperature, network, likelihood, seed
 CASES = [
-    ("linear_relaxed", "linear", "relaxed", 1.0, 1),
-    ("linear_straight_through", "linear", "straight_through", 1.0, 2),
-    ("relu_relaxed", "relu", "relaxed", 1.0, 3),
-    ("relu_straight_through", "relu", "straight_through", 1.0, 4),
-    ("linear_relaxed_tau_half", "linear", "relaxed", 0.5, 5),
-    ("linear_straight_through_tau_half", "linear", "straight_through", 0.5, 6),
+    ("linear_relaxed", "linear", "relaxed", 1.0, "mlp", "bernoulli", 1),
+    ("linear_straight_through", "linear", "straight_through", 1.0, "mlp", "bernoulli", 2),
+    ("relu_relaxed", "relu", "relaxed", 1.0, "mlp", "bernoulli", 3),
+    ("relu_straight_through", "relu", "straight_through", 1.0, "mlp", "bernoulli", 4),
+    ("linear_relaxed_tau_half", "linear", "relaxed", 0.5, "mlp", "bernoulli", 5),
+    ("linear_straight_through_tau_half", "linear", "straight_through", 0.5, "mlp", "bernoulli", 6),
+    ("conv_relaxed", "linear", "relaxed", 1.0, "conv", "bernoulli", 7),
+    ("conv_continuous", "relu", "straight_through", 1.0, "conv", "continuous-bernoulli", 8),
 ]
 # The project's tests hold to 1e-4 relative; PyTorch's own float32 has to be well inside of that.
 MAX_FLOAT32_DEVIATION = 2e-5
 
 
-def objective(model, images, gumbel, temperature, estimator):
+def objective(model, images, gumbel, temperature, estimator, likelihood):
     """One relaxed (or straight-through) objective with everything on the way to it."""
     encoder_logits = model.encode(images)
     z = relaxed_sample(encoder_logits, gumbel, temperature, estimator)
     decoder_logits = model.decode(z)
-    bce = bernoulli_nll(decoder_logits, images)
+    bce = LIKELIHOODS[likelihood](decoder_logits, images).mean()
     kl = kl_to_uniform(encoder_logits)
     return {
         "encoder_logits": encoder_logits,
@@ -105,18 +112,23 @@ def objective(model, images, gumbel, temperature, estimator):
     }
 
 
-def draw_inputs(seed, logits):
+def draw_inputs(seed, logits, network):
     """Weights, images and noise, all exact in float32."""
     rng = numpy.random.default_rng(seed)
-    model = CategoricalVae(PIXELS, HIDDEN, LATENTS, CATEGORIES, logits)
+    if network == "conv":
+        model = ConvVae(CONV_SIDE, CONV_CHANNELS, CONV_HIDDEN, LATENTS, CATEGORIES, logits)
+        pixels = CONV_SIDE * CONV_SIDE
+    else:
+        model = CategoricalVae(PIXELS, HIDDEN, LATENTS, CATEGORIES, logits)
+        pixels = PIXELS
     params = {}
     for name, parameter in model.state_dict().items():
-        fan_in = model.get_submodule(name.rpartition(".")[0]).in_features
+        fan_in = model.get_submodule(name.rpartition(".")[0]).weight[0].numel()
         # Twice PyTorch's own bound, so that logits of a net this small are worth a test.
         bound = 2.0 / math.sqrt(fan_in)
         params[name] = torch.from_numpy(rng.uniform(-bound, bound, tuple(parameter.shape))).float()
     # Mostly black, like MNIST, with exact zeros and ones among the grey.
-    grey = rng.integers(0, 256, (STEPS, BATCH, PIXELS))
+    grey = rng.integers(0, 256, (STEPS, BATCH, pixels))
     kind = rng.uniform(size=grey.shape)
     levels = numpy.where(kind < 0.5, 0, numpy.where(kind < 0.7, 255, grey))
     images = torch.from_numpy(levels.astype(numpy.float32) / numpy.float32(255))
@@ -125,9 +137,9 @@ def draw_inputs(seed, logits):
     return model, params, images, gumbel
 
 
-def run_case(dtype, logits, estimator, temperature, seed):
+def run_case(dtype, logits, estimator, temperature, network, likelihood, seed):
     """All tensors of one case, computed in `dtype`."""
-    template, params, images, gumbel = draw_inputs(seed, logits)
+    template, params, images, gumbel = draw_inputs(seed, logits, network)
     out = {"inputs.images": images, "inputs.gumbel": gumbel}
     out |= {f"params.{name}": value for name, value in params.items()}
 
@@ -138,7 +150,7 @@ def run_case(dtype, logits, estimator, temperature, seed):
 
     images, gumbel = images.to(dtype), gumbel.to(dtype)
     model = fresh_model()
-    parts = objective(model, images[0], gumbel[0], temperature, estimator)
+    parts = objective(model, images[0], gumbel[0], temperature, estimator, likelihood)
     parts["neg_elbo_nats"].backward()
     out |= {f"forward.{name}": value.detach() for name, value in parts.items()}
     out |= {f"grads.{name}": value.grad for name, value in model.named_parameters()}
@@ -148,7 +160,7 @@ def run_case(dtype, logits, estimator, temperature, seed):
         optimizer = optimizer_class(model.parameters(), lr=lr)
         history = {"bce_nats": [], "kl_nats": [], "neg_elbo_nats": []}
         for step in range(STEPS):
-            parts = objective(model, images[step], gumbel[step], temperature, estimator)
+            parts = objective(model, images[step], gumbel[step], temperature, estimator, likelihood)
             optimizer.zero_grad()
             parts["neg_elbo_nats"].backward()
             optimizer.step()
@@ -180,9 +192,18 @@ def run_losses(dtype):
     pixel_logits, images, logits = leaf(pixel_logits), leaf(images), leaf(logits)
     pixel_logits.requires_grad_()
     logits.requires_grad_()
-    bce, kl = bernoulli_nll_per_image(pixel_logits, images), kl_to_uniform_per_image(logits)
+    bce, kl = LIKELIHOODS["bernoulli"](pixel_logits, images), kl_to_uniform_per_image(logits)
     (bce.mean() + kl.mean()).backward()
+    # Where one minus its parameter rounds to zero, PyTorch's law has lost its logit.
+    inner = (pixel_logits.detach()[:3] / 10).requires_grad_()
+    continuous = LIKELIHOODS["continuous-bernoulli"](inner, images[:3])
+    continuous.mean().backward()
     return {
+        "continuous_bernoulli.logits": inner.detach(),
+        "continuous_bernoulli.images": images[:3],
+        "continuous_bernoulli.nats_per_image": continuous.detach(),
+        "continuous_bernoulli.nats": continuous.detach().mean(),
+        "continuous_bernoulli.grad": inner.grad,
         "bce.logits": pixel_logits.detach(),
         "bce.images": images,
         "bce.nats_per_image": bce.detach(),
@@ -232,6 +253,7 @@ def write(folder):
         "batch": BATCH,
         "pixels": PIXELS,
         "hidden": list(HIDDEN),
+        "conv": {"side": CONV_SIDE, "channels": list(CONV_CHANNELS), "hidden": CONV_HIDDEN},
         "latents": LATENTS,
         "categories": CATEGORIES,
         "optimizers": {
@@ -247,11 +269,14 @@ def write(folder):
                 "logits": logits,
                 "estimator": estimator,
                 "temperature": temperature,
+                "network": network,
+                "likelihood": likelihood,
                 "seed": seed,
             },
-            lambda dtype, args=(logits, estimator, temperature, seed): run_case(dtype, *args),
+            lambda dtype, args=tuple(settings): run_case(dtype, *args),
         )
-        for name, logits, estimator, temperature, seed in CASES
+        for name, *settings in CASES
+        for logits, estimator, temperature, network, likelihood, seed in [settings]
     ]
     for settings, compute in jobs:
         tensors, worst, where = make(settings["name"], compute)

@@ -44,6 +44,48 @@ class CategoricalVae(nn.Module):
         return self.decoder(z.flatten(1))
 
 
+class ConvVae(CategoricalVae):
+    """The same with convolutions that halve the image, and their transposes; images stay flat outside."""
+
+    def __init__(self, side, channels, hidden, latents, categories, logits):
+        nn.Module.__init__(self)
+        self.side, self.latents, self.categories = side, latents, categories
+        (first, second), small = channels, side // 4
+        flat = second * small * small
+        halve = {"kernel_size": 4, "stride": 2, "padding": 1}
+        encoder = [
+            nn.Conv2d(1, first, **halve),
+            nn.ReLU(),
+            nn.Conv2d(first, second, **halve),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(flat, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, latents * categories),
+        ]
+        if logits == "relu":
+            encoder.append(nn.ReLU())
+        self.encoder = nn.Sequential(*encoder)
+        self.decoder = nn.Sequential(
+            nn.Linear(latents * categories, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, flat),
+            nn.ReLU(),
+            nn.Unflatten(1, (second, small, small)),
+            nn.ConvTranspose2d(second, first, **halve),
+            nn.ReLU(),
+            nn.ConvTranspose2d(first, 1, **halve),
+        )
+
+    def encode(self, images):
+        """Logits of the categorical posterior, (batch, latents, categories)."""
+        return super().encode(images.view(-1, 1, self.side, self.side))
+
+    def decode(self, z):
+        """Logits of the pixels, (batch, pixels), from z of (batch, latents, categories)."""
+        return super().decode(z).flatten(1)
+
+
 def relaxed_sample(logits, gumbel, temperature, estimator):
     """Gumbel-softmax from given noise, relaxed or straight-through."""
     soft = torch.softmax((logits + gumbel) / temperature, dim=-1)
@@ -56,6 +98,15 @@ def relaxed_sample(logits, gumbel, temperature, estimator):
 def bernoulli_nll_per_image(pixel_logits, images):
     """Sum over pixels."""
     return F.binary_cross_entropy_with_logits(pixel_logits, images, reduction="none").sum(1)
+
+
+def continuous_bernoulli_nll_per_image(pixel_logits, images):
+    """Sum over pixels. In double precision: PyTorch's law loses three digits in single precision."""
+    law = torch.distributions.ContinuousBernoulli(logits=pixel_logits.double())
+    return -law.log_prob(images.double()).sum(1).to(images.dtype)
+
+
+LIKELIHOODS = {"bernoulli": bernoulli_nll_per_image, "continuous-bernoulli": continuous_bernoulli_nll_per_image}
 
 
 def kl_to_uniform_per_image(logits):

@@ -218,8 +218,10 @@ impl TrainConfig {
         if let Some(Provenance { image_shape: [rows, cols], .. }) = self.provenance
             && rows.checked_mul(cols) != Some(self.model.n_pixels())
         {
-            let (field, range) =
-                ("provenance.image_shape", "rows and columns of as many pixels as model.image_shape has");
+            let (field, range) = (
+                "provenance.image_shape",
+                "rows and columns of as many pixels as model.image_shape has",
+            );
             return Err(Error::Setting { field, range, value: format!("[{rows}, {cols}]") });
         }
         self.temperature.checked()?;

@@ -60,9 +60,7 @@ pub enum Error {
         actual: String,
     },
     /// Images of another size than the network's.
-    #[error(
-        "the images have {actual} pixels, but the network was made for {expected}"
-    )]
+    #[error("the images have {actual} pixels, but the network was made for {expected}")]
     ImageSize {
         /// Pixels that the network takes.
         expected: usize,

@@ -149,9 +149,8 @@ impl<'a, M: Model> EstimatorLab<'a, M> {
         generator: &mut Generator,
     ) -> Result<Tensor> {
         let logits = Var::from_tensor(&self.logits)?;
-        let mut loss = |z: &Tensor| -> Result<Tensor> {
-            Ok(self.model.neg_log_likelihood(z, &self.images)?)
-        };
+        let mut loss =
+            |z: &Tensor| -> Result<Tensor> { Ok(self.model.neg_log_likelihood(z, &self.images)?) };
         let objective =
             estimator.objective(state, logits.as_tensor(), temperature, generator, &mut loss)?;
         let mut gradients = objective.surrogate.sum_all()?.backward()?;

@@ -447,11 +447,10 @@ mod tests {
                 let loss = trainer.step(&batch, 0.7).unwrap();
                 losses.push([loss.bce, loss.kl, loss.bce_unrelaxed.unwrap()]);
             }
-            let weights = trainer
-                .model
-                .parameters()
-                .into_iter()
-                .flat_map(|p| p.var.as_tensor().flatten_all().unwrap().to_vec1::<f32>().unwrap());
+            let weights =
+                trainer.model.parameters().into_iter().flat_map(|p| {
+                    p.var.as_tensor().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+                });
             (losses, weights.collect())
         })
     }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use candle_core::{D, Device, Tensor};
 use catvae_model::{
-    CategoricalVae, Likelihood, LogitsActivation, Model, ModelConfig, from_state_dict,
+    CategoricalVae, Conv, Likelihood, LogitsActivation, Model, ModelConfig, from_state_dict,
     kl_to_uniform_prior,
 };
 use catvae_train::{Optimizer, OptimizerKind};
@@ -23,13 +23,15 @@ use gumbel_core::{Temperature, gumbel_softmax_with_noise};
 /// PyTorch's own float32 agrees with the goldens, which were computed in float64, to 2e-5.
 const TOLERANCE: f64 = 1e-4;
 
-const CASES: [&str; 6] = [
+const CASES: [&str; 8] = [
     "linear_relaxed",
     "linear_straight_through",
     "relu_relaxed",
     "relu_straight_through",
     "linear_relaxed_tau_half",
     "linear_straight_through_tau_half",
+    "conv_relaxed",
+    "conv_continuous",
 ];
 
 fn folder() -> PathBuf {
@@ -52,11 +54,20 @@ impl Case {
         let index = index();
         let cases = index["cases"].as_array().unwrap();
         let case = cases.iter().find(|case| case["name"] == name).unwrap();
-        let sizes = |key: &str| index[key].as_u64().unwrap() as usize;
-        let hidden = index["hidden"].as_array().unwrap();
-        let hidden: Vec<_> = hidden.iter().map(|h| h.as_u64().unwrap() as usize).collect();
-        let code = [sizes("latents"), sizes("categories")];
-        let mut config = ModelConfig::mlp([1, sizes("pixels")], &hidden, code);
+        let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
+        let numbers = |value: &serde_json::Value| -> Vec<usize> {
+            value.as_array().unwrap().iter().map(number).collect()
+        };
+        let code = [number(&index["latents"]), number(&index["categories"])];
+        let hidden = numbers(&index["hidden"]);
+        let mut config = ModelConfig::mlp([1, number(&index["pixels"])], &hidden, code);
+        if case["network"] == "conv" {
+            let conv = &index["conv"];
+            let (channels, hidden) = (numbers(&conv["channels"]), vec![number(&conv["hidden"])]);
+            config.network = Conv { channels, hidden }.into();
+            config.image_shape = [number(&conv["side"]); 2];
+        }
+        config.likelihood = Likelihood::named(case["likelihood"].as_str().unwrap()).unwrap();
         if case["logits"] == "relu" {
             config.logits = LogitsActivation::Relu;
         }
@@ -197,6 +208,12 @@ fn losses_and_gradients_at_extreme_logits_are_pytorchs() {
             "bce",
             Box::new(|l: &Tensor| Likelihood::Bernoulli.nll(l, &goldens["bce.images"]))
                 as Box<dyn Fn(&Tensor) -> _>,
+        ),
+        (
+            "continuous_bernoulli",
+            Box::new(|l: &Tensor| {
+                Likelihood::ContinuousBernoulli.nll(l, &goldens["continuous_bernoulli.images"])
+            }),
         ),
         ("kl", Box::new(kl_to_uniform_prior)),
     ] {

@@ -5,6 +5,7 @@ mod any_config;
 
 use std::fs;
 
+use catvae_model::NetworkConfig;
 use catvae_train::TrainConfig;
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
@@ -19,8 +20,16 @@ fn affordable(mut config: TrainConfig) -> TrainConfig {
     config.data.data_dir = Some("data".into());
     // Those of other images.
     config.provenance = None;
-    config.model.n_pixels = 4;
-    config.model.hidden.iter_mut().for_each(|width| *width = *width % 4 + 1);
+    config.model.image_shape = [2, 2];
+    let narrow = |hidden: &mut Vec<usize>| hidden.iter_mut().for_each(|w| *w = *w % 4 + 1);
+    match &mut config.model.network {
+        NetworkConfig::Mlp(mlp) => narrow(&mut mlp.hidden),
+        NetworkConfig::Conv(conv) => {
+            // Two pixels can be halved once.
+            conv.channels.truncate(1);
+            narrow(&mut conv.hidden);
+        }
+    }
     (config.model.n_latents, config.model.n_categories) = (2, 2);
     let training = &mut config.training;
     training.epochs = 1;

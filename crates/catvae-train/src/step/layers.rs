@@ -130,7 +130,8 @@ impl LayerStep {
                     Ok::<_, gumbel_core::Error>(())
                 })?;
                 let weights = weigh(group, batch, tape.output().1, nll_of_rows)?;
-                nll += weights.iter().zip(&*nll_of_rows).map(|(w, l)| w * f64::from(*l)).sum::<f64>();
+                nll +=
+                    weights.iter().zip(&*nll_of_rows).map(|(w, l)| w * f64::from(*l)).sum::<f64>();
                 timed(&mut times.backward, || {
                     let d_input = wants_gradient.then_some(d_z.as_mut_slice());
                     tape.backward(decoder, of_decoder, rows, d_input)
@@ -163,9 +164,8 @@ impl LayerStep {
         };
         let untimed = start.elapsed();
 
-        let d_logits = timed(&mut times.sampling, || {
-            proposal.combine(&evaluations, request.state)
-        })?;
+        let d_logits =
+            timed(&mut times.sampling, || proposal.combine(&evaluations, request.state))?;
         read_slices([&d_logits], |[d_logits]| {
             let (_, d_output) = self.encoder.output();
             for ((d, a), b) in d_output.iter_mut().zip(d_logits).zip(&self.d_kl) {
@@ -270,14 +270,15 @@ fn with_values<R>(
     body: impl FnOnce(&[&[f32]]) -> Result<R, Failure>,
 ) -> Result<R, Failure> {
     let guards: Vec<_> = parameters.iter().map(|p| p.var.storage_and_layout()).collect();
-    let values = guards.iter().map(|(storage, layout)| crate::optimizer::f32_values(storage, layout));
+    let values =
+        guards.iter().map(|(storage, layout)| crate::optimizer::f32_values(storage, layout));
     body(&values.collect::<candle_core::Result<Vec<_>>>()?)
 }
 
 /// Σ x², in f64, added up in an order that threads do not change.
 fn squared_norm(values: &[f32]) -> f64 {
-    let sums = values.par_chunks(1 << 14).map(|chunk| {
-        chunk.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>()
-    });
+    let sums = values
+        .par_chunks(1 << 14)
+        .map(|chunk| chunk.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>());
     sums.collect::<Vec<_>>().iter().sum()
 }
