@@ -7,7 +7,7 @@ use candle_core::{D, DType, Device, Tensor};
 use gumbel_kernels::StraightThrough;
 
 use super::hard_sample::{Draw, Pullback};
-use crate::rows;
+use crate::op;
 use crate::{Generator, Result};
 
 /// Draws an exact one-hot sample with the gradient of the least-norm estimator that is exact for every
@@ -62,8 +62,8 @@ impl Pullback for Fini {
             x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()
         };
         let n = logits.dim(D::Minus1)?;
-        let (probs, hard, grad) =
-            (rows::softmax(&values(logits)?, n, 1.0), values(hard)?, values(grad)?);
+        let probs = op::softmax(&logits.to_device(&Device::Cpu)?.to_dtype(DType::F64)?, 1.0)?;
+        let (probs, hard, grad) = (values(&probs)?, values(hard)?, values(grad)?);
         let mut out = vec![0.0; probs.len()];
         let mut system = gumbel_kernels::Fini::default();
         let arguments = probs.chunks_exact(n).zip(hard.chunks_exact(n)).zip(grad.chunks_exact(n));
