@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::checks::{check_float, check_values};
-use crate::elementwise::{sigmoid, widen};
+use crate::op::{sigmoid, widen};
 use crate::gumbel_softmax::{broadcast_temperature, divide_by_temperature};
 use crate::{Error, Generator, Result, Temperature, logistic_noise, straight_through};
 

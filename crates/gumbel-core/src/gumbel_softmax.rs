@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use candle_core::shape::Dim;
 
 use crate::logits::Rows;
-use crate::rowwise::{one_hot_argmax, perturb, softmax};
+use crate::op::{one_hot_argmax, perturb, softmax};
 use crate::single_pass::SinglePass;
 use crate::{Error, Generator, Result, Temperature, gumbel_noise, straight_through};
 

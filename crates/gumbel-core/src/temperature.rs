@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use crate::elementwise::softplus;
+use crate::op::softplus;
 use crate::{Error, Result};
 
 /// The temperature τ of a relaxed sample, between 1e-30 and 1e30.

@@ -71,6 +71,7 @@
 //! `cargo bench -p gumbel-kernels` measures all of them again.
 
 mod adam;
+mod argmax;
 mod bernoulli;
 mod chacha;
 mod conditional;
@@ -90,6 +91,7 @@ mod kernel_portable;
 mod kl;
 mod linear;
 mod lines;
+mod log_softmax;
 mod magnitude;
 mod pack;
 mod peak;
@@ -110,11 +112,13 @@ pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
-pub use kl::kl_to_uniform;
+pub use argmax::{argmax, one_hot_argmax, perturb};
+pub use kl::{kl_to_uniform, neg_entropy};
 pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
     linear_weight_gradient_adam,
 };
+pub use log_softmax::{log_softmax, log_softmax_vjp};
 pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;
 pub use pixels::{Pixels, pixels_to_f32};

@@ -5,7 +5,7 @@ use candle_core::{Shape, Tensor};
 use super::parameters::BitLogits;
 use super::shapes::{broadcast, expand, expand_to_noise, over_batch};
 use crate::checks::check_values;
-use crate::elementwise::{sigmoid, softplus};
+use crate::op::{sigmoid, softplus};
 use crate::gumbel_sigmoid::{hard_bits, perturb_bits};
 use crate::{Error, Generator, Result, logistic_noise};
 

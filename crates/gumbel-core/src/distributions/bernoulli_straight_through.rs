@@ -4,7 +4,7 @@ use candle_core::{Shape, Tensor};
 
 use super::Bernoulli;
 use super::shapes::expand_to_noise;
-use crate::elementwise::sigmoid;
+use crate::op::sigmoid;
 use crate::gumbel_sigmoid::{hard_bits, perturb_bits};
 use crate::{Generator, Result, logistic_noise, straight_through};
 

@@ -5,7 +5,7 @@ use candle_core::{D, Shape, Tensor};
 use super::one_hot_categorical::OneHotCategorical;
 use super::shapes::{common_dims, over_batch};
 use crate::one_hot::{checked_indices, positions};
-use crate::rowwise::{argmax, log_softmax};
+use crate::op::{argmax, log_softmax};
 use crate::{Generator, Result};
 
 /// Draws class `k` with probability `softmax(logits)_k`; values are u32 indices.

@@ -9,8 +9,8 @@ use super::shapes::{broadcast, expand, expand_to_noise};
 use crate::checks::check_float;
 use crate::checks::check_values;
 use crate::gumbel_softmax::{broadcast_temperature, divide_by_temperature};
-use crate::rowwise::{log_softmax, perturb, zero_where_masked};
-use crate::special::{EULER_GAMMA, digamma, ln_gamma};
+use crate::op::{log_softmax, perturb, zero_where_masked};
+use crate::op::{EULER_GAMMA, digamma, ln_gamma};
 use crate::{Error, Generator, Result, Temperature, gumbel_noise};
 
 /// The logarithm of a relaxed one-hot sample: `log_softmax((logits + g) / τ)`, "ExpConcrete"

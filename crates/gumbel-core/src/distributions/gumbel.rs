@@ -4,8 +4,8 @@ use candle_core::{DType, Shape, Tensor};
 
 use super::shapes::{broadcast, expand, expand_to_noise};
 use crate::checks::{check_float, check_values};
-use crate::elementwise::widen;
-use crate::special::{EULER_GAMMA, ln_gamma};
+use crate::op::widen;
+use crate::op::{EULER_GAMMA, ln_gamma};
 use crate::{Error, Generator, Result, gumbel_noise};
 
 /// The Gumbel distribution of maxima, `loc + scale · g` with standard Gumbel noise `g`.

@@ -5,7 +5,7 @@ use candle_core::{Shape, Tensor};
 use super::parameters::{BitLogits, checked_bit_temperature, temperature_tensor};
 use super::shapes::{broadcast, expand, expand_to_noise};
 use crate::checks::check_values;
-use crate::elementwise::softplus;
+use crate::op::softplus;
 use crate::gumbel_sigmoid::{perturb_bits, scale_bits};
 use crate::{Error, Generator, Result, Temperature, logistic_noise};
 

@@ -7,8 +7,8 @@ use super::shapes::{broadcast, expand, expand_to_noise, over_batch};
 use crate::checks::check_float;
 use crate::log_prob::weigh;
 use crate::one_hot::positions;
-use crate::rowwise::{
-    kl_to_uniform, log_softmax, negative_entropy, one_hot_argmax, perturb, softmax,
+use crate::op::{
+    kl_to_uniform, log_softmax, neg_entropy, one_hot_argmax, perturb, softmax,
 };
 use crate::{Generator, Result, gumbel_noise, one_hot};
 
@@ -126,7 +126,7 @@ impl OneHotCategorical {
     /// # Errors
     /// Those of candle.
     pub fn entropy(&self) -> Result<Tensor> {
-        self.logits.finish(negative_entropy(&self.logits.wide)?.neg()?)
+        self.logits.finish(neg_entropy(&self.logits.wide)?.neg()?)
     }
 
     /// The probabilities, `(batch..., n_classes)`.

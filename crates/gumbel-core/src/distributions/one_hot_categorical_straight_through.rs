@@ -4,7 +4,7 @@ use candle_core::{Shape, Tensor};
 
 use super::OneHotCategorical;
 use super::shapes::expand_to_noise;
-use crate::rowwise::{one_hot_argmax, softmax};
+use crate::op::{one_hot_argmax, softmax};
 use crate::{Generator, Result, gumbel_noise, straight_through};
 
 /// [`OneHotCategorical`] with an `rsample`: exact one-hot samples forward, the gradient of

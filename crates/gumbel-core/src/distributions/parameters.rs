@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Tensor};
 
 use crate::checks::check_values;
-use crate::elementwise::widen;
+use crate::op::widen;
 use crate::logits::Rows;
 use crate::{Error, Result, Temperature};
 

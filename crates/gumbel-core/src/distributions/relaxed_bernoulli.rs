@@ -6,7 +6,7 @@ use super::LogitRelaxedBernoulli;
 use super::bernoulli::check_bits;
 use super::relaxed_one_hot_categorical::smallest_positive;
 use super::shapes::broadcast;
-use crate::elementwise::sigmoid;
+use crate::op::sigmoid;
 use crate::gumbel_sigmoid::scale_bits;
 use crate::{Generator, Result, Temperature};
 

@@ -5,7 +5,7 @@ use candle_core::{D, DType, Shape, Tensor};
 use super::ExpRelaxedOneHotCategorical;
 use super::shapes::broadcast;
 use crate::checks::check_values;
-use crate::rowwise::softmax;
+use crate::op::softmax;
 use crate::{Error, Generator, Result, Temperature};
 
 /// A relaxed one-hot vector, `softmax((logits + g) / τ)`: the Concrete or Gumbel-softmax distribution

@@ -3,7 +3,7 @@
 use candle_core::{Shape, Tensor};
 
 use super::RelaxedOneHotCategorical;
-use crate::rowwise::one_hot_argmax;
+use crate::op::one_hot_argmax;
 use crate::{Generator, Result, Temperature, straight_through};
 
 /// [`RelaxedOneHotCategorical`] rounded to one-hot vectors forward, with the relaxed sample's gradient

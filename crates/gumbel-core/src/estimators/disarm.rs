@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use super::objective::{Loss, Objective, weigh};
 use super::rule::{Request, Rule};
 use super::{Estimator, EstimatorState, Proposal};
-use crate::elementwise::sigmoid;
+use crate::op::sigmoid;
 use crate::structure::Bits;
 use crate::{Error, Generator, Result, logistic_noise};
 
