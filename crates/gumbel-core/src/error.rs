@@ -97,7 +97,7 @@ pub enum Error {
     },
     /// A tensor needs a dimension of classes and has none, or has it empty.
     #[error(
-        "{what} has shape {shape:?}, but needs at least {min} entries along its dimension of classes"
+        "{what} has shape {shape:?}, but needs a dimension of classes with at least {min} of them"
     )]
     TooFewClasses {
         /// The tensor or argument.
@@ -111,7 +111,7 @@ pub enum Error {
     #[error("class index {index} is out of range for {n_classes} classes")]
     IndexOutOfRange {
         /// The index that was given.
-        index: u64,
+        index: i64,
         /// The number of classes.
         n_classes: usize,
     },

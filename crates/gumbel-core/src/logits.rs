@@ -57,7 +57,7 @@ pub fn mask_logits<D: Dim>(logits: &Tensor, mask: &Tensor, dim: D) -> Result<Ten
 pub(crate) struct Rows {
     /// f32 or f64, contiguous, classes last.
     pub(crate) rows: Tensor,
-    dim: usize,
+    pub(crate) dim: usize,
     dtype: DType,
 }
 

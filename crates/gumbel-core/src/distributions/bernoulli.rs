@@ -2,8 +2,8 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::parameters::BitLogits;
-use super::shapes::{broadcast, expand, expand_to_noise, over_batch};
+use super::parameters::{BitLogits, not_below_zero};
+use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise, over_batch};
 use crate::checks::check_values;
 use crate::op::{sigmoid, softplus};
 use crate::gumbel_sigmoid::{hard_bits, perturb_bits};
@@ -141,7 +141,8 @@ impl Bernoulli {
     /// [`Error::ShapeMismatch`].
     pub fn kl_divergence(&self, other: &Self) -> Result<Tensor> {
         let logits = &self.logits.wide;
-        let (l, m) = broadcast(logits, &other.logits.wide.to_dtype(logits.dtype())?)?;
+        let other = other.logits.wide.to_dtype(logits.dtype())?;
+        let (l, m) = broadcast_as("the other distribution", logits, &other)?;
         // p (ln p - ln q) + (1 - p) (ln(1 - p) - ln(1 - q)), each from its own softplus.
         let side = |l: &Tensor, m: &Tensor| -> Result<Tensor> {
             let p = sigmoid(l)?;
@@ -151,7 +152,7 @@ impl Bernoulli {
             Ok((p * ratio)?)
         };
         let kl = (side(&l, &m)? + side(&l.neg()?, &m.neg()?)?)?;
-        self.logits.finish(kl)
+        self.logits.finish(not_below_zero(&kl)?)
     }
 
     /// The divergence from a fair coin, `(batch...)`, in nats: `ln 2 - entropy`.
@@ -164,7 +165,7 @@ impl Bernoulli {
             let gain = softplus(&l.neg()?)?.affine(-1.0, std::f64::consts::LN_2)?;
             times_cost(&sigmoid(l)?, &gain)
         };
-        self.logits.finish((side(logits)? + side(&logits.neg()?)?)?)
+        self.logits.finish(not_below_zero(&(side(logits)? + side(&logits.neg()?)?)?)?)
     }
 
     /// Both bits: `(2, batch...)`.

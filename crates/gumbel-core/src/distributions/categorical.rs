@@ -45,7 +45,8 @@ impl Categorical {
         Ok(Self { one_hot: OneHotCategorical::from_logits(logits)? })
     }
 
-    /// From probabilities, which are divided by their sum.
+    /// From probabilities, which are divided by their sum. A probability of 0 masks its class: its gradient is exactly
+    /// zero, so that it stays 0 in training.
     ///
     /// # Errors
     /// [`Error::InvalidProbability`](crate::Error::InvalidProbability), and those of [`Self::from_logits`].
@@ -105,7 +106,7 @@ impl Categorical {
     pub fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         let logits = self.one_hot.logits();
         let value = checked_indices(value, self.n_classes())?;
-        let mut dims = common_dims(value.dims(), self.batch_shape())?;
+        let mut dims = common_dims("value", value.dims(), self.batch_shape())?;
         let value = value.broadcast_as(dims.as_slice())?.contiguous()?;
         dims.push(self.n_classes());
         let log_probs = log_softmax(&logits.wide)?.broadcast_as(dims)?.contiguous()?;

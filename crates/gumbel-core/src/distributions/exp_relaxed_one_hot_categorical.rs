@@ -3,7 +3,8 @@
 use candle_core::{D, DType, Shape, Tensor};
 
 use super::parameters::{
-    ClassLogits, checked_row_temperature, log_temperature_of_rows, temperature_tensor,
+    ClassLogits, any, checked_row_temperature, log_temperature_of_rows, precise,
+    temperature_tensor,
 };
 use super::shapes::{broadcast, expand, expand_to_noise};
 use crate::checks::check_float;
@@ -150,9 +151,8 @@ impl ExpRelaxedOneHotCategorical {
     /// [`Error::OutsideSupport`] for NaN, `+inf`, or `-inf` at a class that is allowed,
     /// [`Error::ShapeMismatch`], [`Error::UnsupportedDType`].
     pub fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let logits = &self.logits.wide;
         check_float(value, "value")?;
-        let (value, logits) = broadcast(&value.to_dtype(logits.dtype())?, logits)?;
+        let (value, logits) = broadcast(&precise(value)?, &precise(&self.logits.wide)?)?;
         let allowed = logits.detach().gt(f64::NEG_INFINITY)?;
         let checked = allowed.where_cond(&value.detach(), &value.zeros_like()?)?;
         let support = "the log-simplex, finite at every allowed class";
@@ -179,7 +179,7 @@ impl ExpRelaxedOneHotCategorical {
         let density = (shape + self.log_scale(allowed, logits.dtype())?)?;
 
         let weighs_masked = allowed.where_cond(&masked, &value.detach())?.gt(f64::NEG_INFINITY)?;
-        let outside = weighs_masked.max(D::Minus1)?;
+        let outside = any(&weighs_masked)?;
         let nothing = density.zeros_like()?.affine(1.0, f64::NEG_INFINITY)?;
         Ok(outside.where_cond(&nothing, &density)?)
     }

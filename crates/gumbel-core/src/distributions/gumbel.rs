@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Shape, Tensor};
 
-use super::shapes::{broadcast, expand, expand_to_noise};
+use super::parameters::not_below_zero;
+use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise};
 use crate::checks::{check_float, check_values};
 use crate::op::widen;
 use crate::op::{EULER_GAMMA, ln_gamma};
@@ -142,13 +143,14 @@ impl Gumbel {
     /// [`Error::ShapeMismatch`].
     pub fn kl_divergence(&self, other: &Self) -> Result<Tensor> {
         let dtype = self.loc.dtype();
-        let (loc, other_loc) = broadcast(&self.loc, &other.loc.to_dtype(dtype)?)?;
-        let (scale, other_scale) = broadcast(&self.scale, &other.scale.to_dtype(dtype)?)?;
+        let what = "the other distribution";
+        let (loc, other_loc) = broadcast_as(what, &self.loc, &other.loc.to_dtype(dtype)?)?;
+        let (scale, other_scale) = broadcast_as(what, &self.scale, &other.scale.to_dtype(dtype)?)?;
         let r = (scale / &other_scale)?;
         let d = ((loc - other_loc)? / other_scale)?;
         let linear = ((&d + (&r * EULER_GAMMA)?)? - r.log()?)?.affine(1.0, -1.0 - EULER_GAMMA)?;
         let tail = (ln_gamma(&r.affine(1.0, 1.0)?)? - d)?.exp()?;
-        self.finish((linear + tail)?)
+        self.finish(not_below_zero(&(linear + tail)?)?)
     }
 
     fn finish(&self, result: Tensor) -> Result<Tensor> {

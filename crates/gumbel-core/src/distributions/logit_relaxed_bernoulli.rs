@@ -2,7 +2,7 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::parameters::{BitLogits, checked_bit_temperature, temperature_tensor};
+use super::parameters::{BitLogits, checked_bit_temperature, precise, temperature_tensor};
 use super::shapes::{broadcast, expand, expand_to_noise};
 use crate::checks::check_values;
 use crate::op::softplus;
@@ -122,8 +122,7 @@ impl LogitRelaxedBernoulli {
         let (what, support) = ("LogitRelaxedBernoulli::log_prob", "the real line");
         let bad = |value, index| Error::OutsideSupport { what, value, index, support };
         check_values(value, "value", f64::is_finite, bad)?;
-        let logits = &self.logits.wide;
-        let (value, logits) = broadcast(&value.to_dtype(logits.dtype())?, logits)?;
+        let (value, logits) = broadcast(&precise(value)?, &precise(&self.logits.wide)?)?;
         self.logits.finish(self.log_density(&value, &logits)?)
     }
 

@@ -42,6 +42,8 @@ mod relaxed_bernoulli_straight_through;
 mod relaxed_one_hot_categorical;
 mod relaxed_one_hot_categorical_straight_through;
 mod shapes;
+#[cfg(test)]
+mod tests;
 
 pub use bernoulli::Bernoulli;
 pub use bernoulli_straight_through::BernoulliStraightThrough;

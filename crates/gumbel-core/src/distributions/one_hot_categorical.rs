@@ -2,8 +2,8 @@
 
 use candle_core::{D, Shape, Tensor};
 
-use super::parameters::ClassLogits;
-use super::shapes::{broadcast, expand, expand_to_noise, over_batch};
+use super::parameters::{ClassLogits, any, not_below_zero, precise};
+use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise, over_batch};
 use crate::checks::check_float;
 use crate::log_prob::weigh;
 use crate::one_hot::positions;
@@ -47,7 +47,8 @@ impl OneHotCategorical {
         Ok(Self { logits: ClassLogits::new(logits)? })
     }
 
-    /// From probabilities, which are divided by their sum.
+    /// From probabilities, which are divided by their sum. A probability of 0 masks its class: its gradient is exactly
+    /// zero, so that it stays 0 in training.
     ///
     /// # Errors
     /// [`Error::InvalidProbability`](crate::Error::InvalidProbability), and those of [`Self::from_logits`].
@@ -143,7 +144,11 @@ impl OneHotCategorical {
     /// Those of candle.
     pub fn variance(&self) -> Result<Tensor> {
         let p = softmax(&self.logits.wide, 1.0)?;
-        self.logits.finish((&p * p.affine(-1.0, 1.0)?)?)
+        // 1 - p of a class above one half is the sum of the others, which keeps its digits.
+        let likely = p.detach().gt(0.5)?;
+        let others = likely.where_cond(&p.zeros_like()?, &p)?.sum_keepdim(D::Minus1)?;
+        let not_p = likely.where_cond(&others.broadcast_as(p.shape())?, &p.affine(-1.0, 1.0)?)?;
+        self.logits.finish((p * not_p)?)
     }
 
     /// The most probable vector, the first of equals: `(batch..., n_classes)`.
@@ -161,18 +166,18 @@ impl OneHotCategorical {
     /// # Errors
     /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch).
     pub fn kl_divergence(&self, other: &Self) -> Result<Tensor> {
-        let log_p = log_softmax(&self.logits.wide)?;
-        let log_q = log_softmax(&other.logits.wide.to_dtype(log_p.dtype())?)?;
-        let (log_p, log_q) = broadcast(&log_p, &log_q)?;
+        let log_p = log_softmax(&precise(&self.logits.wide)?)?;
+        let log_q = log_softmax(&precise(&other.logits.wide)?)?;
+        let (log_p, log_q) = broadcast_as("the other distribution", &log_p, &log_q)?;
         let masked = |x: &Tensor| x.detach().eq(f64::NEG_INFINITY);
         let (p_masked, q_masked) = (masked(&log_p)?, masked(&log_q)?);
         let unused = (&p_masked + &q_masked)?.gt(0u8)?;
         let zero = log_p.zeros_like()?;
         let ratio = unused.where_cond(&zero, &(&log_p - &log_q)?)?;
         let finite = (log_p.exp()? * ratio)?.sum(D::Minus1)?;
-        let infinite = q_masked.gt(&p_masked)?.max(D::Minus1)?;
+        let infinite = any(&q_masked.gt(&p_masked)?)?;
         let infinity = finite.zeros_like()?.affine(1.0, f64::INFINITY)?;
-        self.logits.finish(infinite.where_cond(&infinity, &finite)?)
+        self.logits.finish(infinite.where_cond(&infinity, &not_below_zero(&finite)?)?)
     }
 
     /// The divergence from the uniform distribution over all classes, `(batch...)`, in nats.

@@ -4,6 +4,7 @@ use candle_core::{DType, Shape, Tensor};
 
 use super::LogitRelaxedBernoulli;
 use super::bernoulli::check_bits;
+use super::parameters::precise;
 use super::relaxed_one_hot_categorical::smallest_positive;
 use super::shapes::broadcast;
 use crate::op::sigmoid;
@@ -118,7 +119,7 @@ impl RelaxedBernoulli {
         check_bits(value, "RelaxedBernoulli::log_prob")?;
         let logits = self.logit_space.logits();
         let (least, most) = (smallest_positive(value.dtype()), largest_below_one(value.dtype()));
-        let (value, wide) = broadcast(&value.to_dtype(logits.wide.dtype())?, &logits.wide)?;
+        let (value, wide) = broadcast(&precise(value)?, &precise(&logits.wide)?)?;
         let constant = |c: f64| value.zeros_like()?.affine(1.0, c);
         let inner = value.detach();
         let y = inner.lt(least)?.where_cond(&constant(least)?, &value)?;

@@ -3,6 +3,7 @@
 use candle_core::{D, DType, Shape, Tensor};
 
 use super::ExpRelaxedOneHotCategorical;
+use super::parameters::precise;
 use super::shapes::broadcast;
 use crate::checks::check_values;
 use crate::op::softmax;
@@ -124,13 +125,13 @@ impl RelaxedOneHotCategorical {
     /// [`Error::OutsideSupport`] for a coordinate outside [0, 1], [`Error::ShapeMismatch`],
     /// [`Error::UnsupportedDType`].
     pub fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let (what, support) = ("RelaxedOneHotCategorical::log_prob", "the simplex");
+        let (what, support) = ("RelaxedOneHotCategorical::log_prob", "[0, 1]");
         let bad = |value, index| Error::OutsideSupport { what, value, index, support };
         // Rounding may carry the sum's largest coordinate past one by some units.
         check_values(value, "value", |y| (0.0..=1.0 + 1e-2).contains(&y), bad)?;
         let logits = self.log_space.logits();
         let least = smallest_positive(value.dtype());
-        let (value, wide) = broadcast(&value.to_dtype(logits.wide.dtype())?, &logits.wide)?;
+        let (value, wide) = broadcast(&precise(value)?, &precise(&logits.wide)?)?;
         let allowed = wide.detach().gt(f64::NEG_INFINITY)?;
         let zero = value.zeros_like()?;
         let inside = value.detach().ge(least)?;
