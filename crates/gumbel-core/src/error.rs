@@ -79,6 +79,16 @@ pub enum Error {
         /// The range it must lie in.
         must: &'static str,
     },
+    /// The distribution does not have what was asked of it.
+    #[error(
+        "{distribution} has no `{what}` in closed form; take another distribution, or estimate it from samples"
+    )]
+    Undefined {
+        /// The distribution's name.
+        distribution: &'static str,
+        /// The function that was called.
+        what: &'static str,
+    },
     /// Two tensors do not fit together.
     #[error("{what} has shape {got:?}, expected {expected:?}")]
     ShapeMismatch {

@@ -127,8 +127,12 @@ fn check_rows(rows: &Tensor, dim: usize) -> Result<()> {
     let n = rows.dim(D::Minus1)?;
     let (storage, layout) = rows.storage_and_layout();
     let defect = match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(v)), Some((start, end))) => first_defect(&v[start..end], n, f32::INFINITY),
-        (Storage::Cpu(CpuStorage::F64(v)), Some((start, end))) => first_defect(&v[start..end], n, f64::INFINITY),
+        (Storage::Cpu(CpuStorage::F32(v)), Some((start, end))) => {
+            first_defect(&v[start..end], n, f32::INFINITY)
+        }
+        (Storage::Cpu(CpuStorage::F64(v)), Some((start, end))) => {
+            first_defect(&v[start..end], n, f64::INFINITY)
+        }
         _ => None,
     };
     drop(storage);

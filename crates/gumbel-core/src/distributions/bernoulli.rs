@@ -2,11 +2,13 @@
 
 use candle_core::{Shape, Tensor};
 
+use super::HardAndSoft;
+use super::distribution::distribution;
 use super::parameters::{BitLogits, not_below_zero};
-use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise, over_batch};
+use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise, over_batch, sample_dims};
 use crate::checks::check_values;
-use crate::op::{sigmoid, softplus};
 use crate::gumbel_sigmoid::{hard_bits, perturb_bits};
+use crate::op::{sigmoid, softplus};
 use crate::{Error, Generator, Result, logistic_noise};
 
 /// Draws 1 with probability `sigmoid(logits)`, else 0.
@@ -33,6 +35,8 @@ pub struct Bernoulli {
     logits: BitLogits,
 }
 
+distribution!(Bernoulli, event: |_d| &[], has: entropy mean variance mode logits);
+
 impl Bernoulli {
     /// From log-odds, `ln p - ln(1 - p)`. A logit of `-inf` is a bit that is never set.
     ///
@@ -55,8 +59,12 @@ impl Bernoulli {
         self.logits.wide.dims()
     }
 
-    pub(super) fn logits(&self) -> &BitLogits {
-        &self.logits
+    /// The logits as they were given, or `ln p - ln(1 - p)` of the probabilities that were given.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.logits.finish(self.logits.wide.clone())
     }
 
     /// Draws exact samples, `(sample..., batch...)`.
@@ -175,6 +183,18 @@ impl Bernoulli {
     pub fn enumerate_support(&self) -> Result<Tensor> {
         let bits = Tensor::new(&[0f32, 1.0], self.logits.wide.device())?;
         over_batch(&bits.to_dtype(self.logits.dtype)?, self.batch_shape())
+    }
+}
+
+impl HardAndSoft for Bernoulli {
+    fn noise(&self, sample_shape: Shape, g: &mut Generator) -> Result<Tensor> {
+        let logits = &self.logits.wide;
+        logistic_noise(sample_dims(sample_shape, logits), logits.dtype(), logits.device(), g)
+    }
+
+    fn hard_and_soft(&self, noise: &Tensor) -> Result<(Tensor, Tensor)> {
+        let hard = self.sample_with_noise(noise)?;
+        Ok((hard, expand_to_noise(&self.mean()?, noise)?))
     }
 }
 

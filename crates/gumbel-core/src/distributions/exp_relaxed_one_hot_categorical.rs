@@ -2,16 +2,16 @@
 
 use candle_core::{D, DType, Shape, Tensor};
 
+use super::distribution::distribution;
 use super::parameters::{
-    ClassLogits, any, checked_row_temperature, log_temperature_of_rows, precise,
-    temperature_tensor,
+    ClassLogits, any, checked_row_temperature, log_temperature_of_rows, precise, temperature_tensor,
 };
 use super::shapes::{broadcast, expand, expand_to_noise};
 use crate::checks::check_float;
 use crate::checks::check_values;
 use crate::gumbel_softmax::{broadcast_temperature, divide_by_temperature};
-use crate::op::{log_softmax, perturb, zero_where_masked};
 use crate::op::{EULER_GAMMA, digamma, ln_gamma};
+use crate::op::{log_softmax, perturb, zero_where_masked};
 use crate::{Error, Generator, Result, Temperature, gumbel_noise};
 
 /// The logarithm of a relaxed one-hot sample: `log_softmax((logits + g) / τ)`, "ExpConcrete"
@@ -45,6 +45,8 @@ pub struct ExpRelaxedOneHotCategorical {
     logits: ClassLogits,
     tau: Temperature,
 }
+
+distribution!(ExpRelaxedOneHotCategorical, event: |d| d.logits.event_shape(), has: rsample entropy logits);
 
 impl ExpRelaxedOneHotCategorical {
     /// From a temperature and unnormalised log-probabilities.
@@ -84,7 +86,15 @@ impl ExpRelaxedOneHotCategorical {
         &self.tau
     }
 
-    pub(super) fn logits(&self) -> &ClassLogits {
+    /// The logits as they were given, or `ln p` of the probabilities that were given.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.logits.finish(self.logits.wide.clone())
+    }
+
+    pub(super) fn parameters(&self) -> &ClassLogits {
         &self.logits
     }
 

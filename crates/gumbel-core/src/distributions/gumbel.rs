@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Shape, Tensor};
 
+use super::distribution::distribution;
 use super::parameters::not_below_zero;
 use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise};
 use crate::checks::{check_float, check_values};
@@ -33,6 +34,8 @@ pub struct Gumbel {
     dtype: DType,
 }
 
+distribution!(Gumbel, event: |_d| &[], has: rsample entropy mean variance mode);
+
 impl Gumbel {
     /// From location and scale.
     ///
@@ -53,6 +56,22 @@ impl Gumbel {
     /// The dimensions of independent variables.
     pub fn batch_shape(&self) -> &[usize] {
         self.loc.dims()
+    }
+
+    /// The location, `(batch...)`.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn loc(&self) -> Result<Tensor> {
+        self.finish(self.loc.clone())
+    }
+
+    /// The scale, `(batch...)`.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn scale(&self) -> Result<Tensor> {
+        self.finish(self.scale.clone())
     }
 
     /// Draws samples `(sample..., batch...)` with a pathwise gradient.

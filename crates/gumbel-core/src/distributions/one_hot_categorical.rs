@@ -2,14 +2,14 @@
 
 use candle_core::{D, Shape, Tensor};
 
+use super::HardAndSoft;
+use super::distribution::distribution;
 use super::parameters::{ClassLogits, any, not_below_zero, precise};
-use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise, over_batch};
+use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise, over_batch, sample_dims};
 use crate::checks::check_float;
 use crate::log_prob::weigh;
 use crate::one_hot::positions;
-use crate::op::{
-    kl_to_uniform, log_softmax, neg_entropy, one_hot_argmax, perturb, softmax,
-};
+use crate::op::{kl_to_uniform, log_softmax, neg_entropy, one_hot_argmax, perturb, softmax};
 use crate::{Generator, Result, gumbel_noise, one_hot};
 
 /// Draws the unit vector `e_k` with probability `softmax(logits)_k`.
@@ -19,8 +19,7 @@ use crate::{Generator, Result, gumbel_noise, one_hot};
 /// # Gradient
 /// Of every function but `sample`, `mode` and `enumerate_support` for the logits or probabilities.
 /// For samples with a gradient see
-/// [`OneHotCategoricalStraightThrough`](super::OneHotCategoricalStraightThrough) and
-/// [`RelaxedOneHotCategorical`](super::RelaxedOneHotCategorical).
+/// [`StraightThrough`](super::StraightThrough) and [`RelaxedOneHotCategorical`](super::RelaxedOneHotCategorical).
 /// # Example
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -37,6 +36,8 @@ use crate::{Generator, Result, gumbel_noise, one_hot};
 pub struct OneHotCategorical {
     logits: ClassLogits,
 }
+
+distribution!(OneHotCategorical, event: |d| d.logits.event_shape(), has: entropy mean variance mode logits);
 
 impl OneHotCategorical {
     /// From unnormalised log-probabilities.
@@ -66,7 +67,15 @@ impl OneHotCategorical {
         self.logits.n_classes()
     }
 
-    pub(super) fn logits(&self) -> &ClassLogits {
+    /// The logits as they were given, or `ln p` of the probabilities that were given.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.logits.finish(self.logits.wide.clone())
+    }
+
+    pub(super) fn parameters(&self) -> &ClassLogits {
         &self.logits
     }
 
@@ -196,5 +205,17 @@ impl OneHotCategorical {
         let n = self.n_classes();
         let units = one_hot(&positions(n, self.logits.wide.device())?, n, self.logits.dtype)?;
         over_batch(&units, self.batch_shape())
+    }
+}
+
+impl HardAndSoft for OneHotCategorical {
+    fn noise(&self, sample_shape: Shape, g: &mut Generator) -> Result<Tensor> {
+        let dims = sample_dims(sample_shape, &self.logits.wide);
+        gumbel_noise(dims, self.logits.wide.dtype(), self.logits.wide.device(), g)
+    }
+
+    fn hard_and_soft(&self, noise: &Tensor) -> Result<(Tensor, Tensor)> {
+        let hard = self.sample_with_noise(noise)?;
+        Ok((hard, expand_to_noise(&self.mean()?, noise)?))
     }
 }

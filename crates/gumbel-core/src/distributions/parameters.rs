@@ -3,9 +3,9 @@
 use candle_core::{D, DType, Tensor};
 
 use crate::checks::check_values;
-use crate::op::widen;
 use crate::gumbel_softmax::check_one_per_row;
 use crate::logits::Rows;
+use crate::op::widen;
 use crate::{Error, Result, Temperature, straight_through};
 
 /// Logits of a categorical variable: checked, in f32 or f64, with the dtype to return.
@@ -45,6 +45,11 @@ impl ClassLogits {
     pub(super) fn batch_shape(&self) -> &[usize] {
         let dims = self.wide.dims();
         &dims[..dims.len() - 1]
+    }
+
+    pub(super) fn event_shape(&self) -> &[usize] {
+        let dims = self.wide.dims();
+        &dims[dims.len() - 1..]
     }
 
     /// A result in the dtype of the parameters.

@@ -4,14 +4,19 @@ use candle_core::{Shape, Tensor};
 
 use crate::{Error, Result};
 
-/// `sample_shape ++ parameters' shape`, and the parameters expanded to it.
+/// `sample_shape ++ parameters' shape`.
+pub(super) fn sample_dims(sample_shape: Shape, parameters: &Tensor) -> Vec<usize> {
+    let mut dims = sample_shape.into_dims();
+    dims.extend(parameters.dims());
+    dims
+}
+
+/// The parameters expanded to `sample_shape ++ parameters' shape`.
 pub(super) fn expand(parameters: &Tensor, sample_shape: Shape) -> Result<Tensor> {
     if sample_shape.rank() == 0 {
         return Ok(parameters.clone());
     }
-    let mut dims = sample_shape.into_dims();
-    dims.extend(parameters.dims());
-    Ok(parameters.broadcast_as(dims)?.contiguous()?)
+    Ok(parameters.broadcast_as(sample_dims(sample_shape, parameters))?.contiguous()?)
 }
 
 /// The parameters expanded to the shape of a noise tensor, whose last dimensions must be theirs.
