@@ -57,7 +57,7 @@ pub fn mask_logits<D: Dim>(logits: &Tensor, mask: &Tensor, dim: D) -> Result<Ten
 pub(crate) struct Rows {
     /// f32 or f64, contiguous, classes last.
     pub(crate) rows: Tensor,
-    dim: usize,
+    pub(crate) dim: usize,
     dtype: DType,
 }
 
@@ -127,8 +127,12 @@ fn check_rows(rows: &Tensor, dim: usize) -> Result<()> {
     let n = rows.dim(D::Minus1)?;
     let (storage, layout) = rows.storage_and_layout();
     let defect = match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(v)), Some((start, end))) => first_defect(&v[start..end], n, f32::INFINITY),
-        (Storage::Cpu(CpuStorage::F64(v)), Some((start, end))) => first_defect(&v[start..end], n, f64::INFINITY),
+        (Storage::Cpu(CpuStorage::F32(v)), Some((start, end))) => {
+            first_defect(&v[start..end], n, f32::INFINITY)
+        }
+        (Storage::Cpu(CpuStorage::F64(v)), Some((start, end))) => {
+            first_defect(&v[start..end], n, f64::INFINITY)
+        }
         _ => None,
     };
     drop(storage);

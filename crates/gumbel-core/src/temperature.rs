@@ -63,6 +63,18 @@ impl From<f64> for Temperature {
     }
 }
 
+impl From<f32> for Temperature {
+    fn from(tau: f32) -> Self {
+        Self::Fixed(f64::from(tau))
+    }
+}
+
+impl From<i32> for Temperature {
+    fn from(tau: i32) -> Self {
+        Self::Fixed(f64::from(tau))
+    }
+}
+
 impl From<Tensor> for Temperature {
     fn from(tau: Tensor) -> Self {
         Self::Tensor(tau)
@@ -84,7 +96,8 @@ impl From<&Temperature> for Temperature {
 /// A temperature that is trained with the model: `softplus(raw) + floor`, where `raw` is free.
 ///
 /// # Gradient
-/// `dτ/draw = sigmoid(raw)`, never zero and never above one.
+/// `dτ/draw = sigmoid(raw)`, never above one. It is positive until it rounds to zero, for `raw` below -103 in f32
+/// and -745 in f64.
 ///
 /// # Example
 /// ```
@@ -108,13 +121,15 @@ impl LearnableTemperature {
     /// A scalar parameter that starts at `init` and stays above `floor`.
     ///
     /// # Errors
-    /// [`Error::InvalidTemperature`] unless `1e-30 <= floor < init <= 1e30`.
+    /// [`Error::InvalidTemperature`] unless both are between 1e-30 and 1e30, [`Error::InvalidParameter`] unless
+    /// `floor < init`.
     pub fn new(init: f64, floor: f64, dtype: DType, device: &Device) -> Result<Self> {
         check_value(floor)?;
         check_value(init)?;
         let above = init - floor;
         if above <= 0.0 {
-            return Err(Error::InvalidTemperature { value: above });
+            let must = "above the floor";
+            return Err(Error::InvalidParameter { name: "init", value: init, must });
         }
         // The inverse of softplus, ln(e^x - 1), written so that large x does not overflow.
         let raw = above + (-(-above).exp_m1()).ln();

@@ -31,9 +31,11 @@ pub fn perturb(
     }
     let len = n_classes * rows_per_chunk(n_classes);
     let isa = Isa::best();
-    logits.par_chunks(len).zip(noise.par_chunks(len)).zip(out.par_chunks_mut(len)).for_each(
-        |((logits, noise), out)| isa.dispatch(Perturb { n_classes, logits, noise, out }),
-    );
+    logits
+        .par_chunks(len)
+        .zip(noise.par_chunks(len))
+        .zip(out.par_chunks_mut(len))
+        .for_each(|((logits, noise), out)| isa.dispatch(Perturb { n_classes, logits, noise, out }));
     Ok(())
 }
 
@@ -99,8 +101,7 @@ impl Task for Perturb<'_> {
     fn run<K: Kernel>(self, kernel: K) {
         let rows = self.logits.chunks_exact(self.n_classes);
         let noise = self.noise.chunks_exact(self.n_classes);
-        for ((logits, noise), out) in
-            rows.zip(noise).zip(self.out.chunks_exact_mut(self.n_classes))
+        for ((logits, noise), out) in rows.zip(noise).zip(self.out.chunks_exact_mut(self.n_classes))
         {
             let mut largest = [f32::NEG_INFINITY; LINE];
             for logits in logits.chunks(LINE) {
@@ -131,8 +132,7 @@ mod tests {
     fn rows_of_every_length_equal_their_definition() {
         for n in [1, 2, 10, 16, 17, 40] {
             let (logits, noise) = (values(5 * n, 1), values(5 * n, 2));
-            let (mut y, mut hot, mut classes) =
-                (vec![0.0; 5 * n], vec![0.5; 5 * n], vec![0; 5]);
+            let (mut y, mut hot, mut classes) = (vec![0.0; 5 * n], vec![0.5; 5 * n], vec![0; 5]);
             perturb(n, &logits, &noise, &mut y).unwrap();
             argmax(n, &y, &mut classes).unwrap();
             one_hot_argmax(n, &y, &mut hot).unwrap();

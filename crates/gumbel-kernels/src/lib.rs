@@ -105,6 +105,7 @@ mod vmath;
 mod window;
 
 pub use adam::{AdamOptions, AdamParameter, AdamStep, adam_update};
+pub use argmax::{argmax, one_hot_argmax, perturb};
 pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
 pub use conditional::conditional_softmax_vjp;
@@ -112,7 +113,6 @@ pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
-pub use argmax::{argmax, one_hot_argmax, perturb};
 pub use kl::{kl_to_uniform, neg_entropy};
 pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,

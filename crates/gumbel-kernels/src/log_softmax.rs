@@ -154,7 +154,8 @@ impl Task for Vjp<'_> {
                 total.add(&d);
             }
             let total = total.value();
-            for ((log_p, d), out) in log_p.chunks(LINE).zip(d.chunks(LINE)).zip(out.chunks_mut(LINE))
+            for ((log_p, d), out) in
+                log_p.chunks(LINE).zip(d.chunks(LINE)).zip(out.chunks_mut(LINE))
             {
                 let (log_p, mut d) = (kernel.load(log_p, f32::NEG_INFINITY), kernel.load(d, 0.0));
                 for i in 0..LINE {
@@ -189,7 +190,8 @@ mod tests {
                     vjp_on(isa, n, &log_p, &d, &mut out).unwrap();
                     for row in 0..rows {
                         let row = row * n..(row + 1) * n;
-                        let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| f64::from(x)).collect() };
+                        let wide =
+                            |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| f64::from(x)).collect() };
                         let (l, d) = (wide(&logits[row.clone()]), wide(&d[row.clone()]));
                         let largest = l.iter().copied().fold(f64::MIN, f64::max);
                         let ln_total = l.iter().map(|l| (l - largest).exp()).sum::<f64>().ln();

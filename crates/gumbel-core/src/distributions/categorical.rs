@@ -2,6 +2,7 @@
 
 use candle_core::{D, Shape, Tensor};
 
+use super::distribution::distribution;
 use super::one_hot_categorical::OneHotCategorical;
 use super::shapes::{common_dims, over_batch};
 use crate::one_hot::{checked_indices, positions};
@@ -35,6 +36,8 @@ pub struct Categorical {
     one_hot: OneHotCategorical,
 }
 
+distribution!(Categorical, event: |_d| &[], has: entropy mode logits);
+
 impl Categorical {
     /// From unnormalised log-probabilities.
     ///
@@ -45,7 +48,8 @@ impl Categorical {
         Ok(Self { one_hot: OneHotCategorical::from_logits(logits)? })
     }
 
-    /// From probabilities, which are divided by their sum.
+    /// From probabilities, which are divided by their sum. A probability of 0 masks its class: its gradient is exactly
+    /// zero, so that it stays 0 in training.
     ///
     /// # Errors
     /// [`Error::InvalidProbability`](crate::Error::InvalidProbability), and those of [`Self::from_logits`].
@@ -61,6 +65,14 @@ impl Categorical {
     /// The number of classes, masked ones included.
     pub fn n_classes(&self) -> usize {
         self.one_hot.n_classes()
+    }
+
+    /// The logits as they were given, or `ln p` of the probabilities that were given.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.one_hot.logits()
     }
 
     /// `ln softmax(logits)`, `(batch..., n_classes)`.
@@ -103,9 +115,9 @@ impl Categorical {
     /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange), [`Error::ShapeMismatch`](crate::Error::ShapeMismatch),
     /// [`Error::UnsupportedDType`](crate::Error::UnsupportedDType).
     pub fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let logits = self.one_hot.logits();
+        let logits = self.one_hot.parameters();
         let value = checked_indices(value, self.n_classes())?;
-        let mut dims = common_dims(value.dims(), self.batch_shape())?;
+        let mut dims = common_dims("value", value.dims(), self.batch_shape())?;
         let value = value.broadcast_as(dims.as_slice())?.contiguous()?;
         dims.push(self.n_classes());
         let log_probs = log_softmax(&logits.wide)?.broadcast_as(dims)?.contiguous()?;
@@ -126,7 +138,7 @@ impl Categorical {
     /// # Errors
     /// Those of candle.
     pub fn mode(&self) -> Result<Tensor> {
-        argmax(&self.one_hot.logits().wide)
+        argmax(&self.one_hot.parameters().wide)
     }
 
     /// `KL(self || other)`, in nats; `+inf` where `other` masks a class that `self` allows.
@@ -152,7 +164,7 @@ impl Categorical {
     /// # Errors
     /// Those of candle.
     pub fn enumerate_support(&self) -> Result<Tensor> {
-        let classes = positions(self.n_classes(), self.one_hot.logits().wide.device())?;
+        let classes = positions(self.n_classes(), self.one_hot.parameters().wide.device())?;
         over_batch(&classes, self.batch_shape())
     }
 }

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Shape, Tensor};
 
-use super::shapes::{broadcast, expand, expand_to_noise};
+use super::distribution::distribution;
+use super::parameters::not_below_zero;
+use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise};
 use crate::checks::{check_float, check_values};
 use crate::op::widen;
 use crate::op::{EULER_GAMMA, ln_gamma};
@@ -32,6 +34,8 @@ pub struct Gumbel {
     dtype: DType,
 }
 
+distribution!(Gumbel, event: |_d| &[], has: rsample entropy mean variance mode);
+
 impl Gumbel {
     /// From location and scale.
     ///
@@ -52,6 +56,22 @@ impl Gumbel {
     /// The dimensions of independent variables.
     pub fn batch_shape(&self) -> &[usize] {
         self.loc.dims()
+    }
+
+    /// The location, `(batch...)`.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn loc(&self) -> Result<Tensor> {
+        self.finish(self.loc.clone())
+    }
+
+    /// The scale, `(batch...)`.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn scale(&self) -> Result<Tensor> {
+        self.finish(self.scale.clone())
     }
 
     /// Draws samples `(sample..., batch...)` with a pathwise gradient.
@@ -142,13 +162,14 @@ impl Gumbel {
     /// [`Error::ShapeMismatch`].
     pub fn kl_divergence(&self, other: &Self) -> Result<Tensor> {
         let dtype = self.loc.dtype();
-        let (loc, other_loc) = broadcast(&self.loc, &other.loc.to_dtype(dtype)?)?;
-        let (scale, other_scale) = broadcast(&self.scale, &other.scale.to_dtype(dtype)?)?;
+        let what = "the other distribution";
+        let (loc, other_loc) = broadcast_as(what, &self.loc, &other.loc.to_dtype(dtype)?)?;
+        let (scale, other_scale) = broadcast_as(what, &self.scale, &other.scale.to_dtype(dtype)?)?;
         let r = (scale / &other_scale)?;
         let d = ((loc - other_loc)? / other_scale)?;
         let linear = ((&d + (&r * EULER_GAMMA)?)? - r.log()?)?.affine(1.0, -1.0 - EULER_GAMMA)?;
         let tail = (ln_gamma(&r.affine(1.0, 1.0)?)? - d)?.exp()?;
-        self.finish((linear + tail)?)
+        self.finish(not_below_zero(&(linear + tail)?)?)
     }
 
     fn finish(&self, result: Tensor) -> Result<Tensor> {

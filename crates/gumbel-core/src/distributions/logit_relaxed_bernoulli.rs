@@ -2,11 +2,12 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::parameters::{BitLogits, checked_bit_temperature, temperature_tensor};
+use super::distribution::distribution;
+use super::parameters::{BitLogits, checked_bit_temperature, precise, temperature_tensor};
 use super::shapes::{broadcast, expand, expand_to_noise};
 use crate::checks::check_values;
-use crate::op::softplus;
 use crate::gumbel_sigmoid::{perturb_bits, scale_bits};
+use crate::op::softplus;
 use crate::{Error, Generator, Result, Temperature, logistic_noise};
 
 /// The logit of a relaxed bit, `(logits + l) / τ` with logistic noise `l`: a logistic variable of
@@ -36,6 +37,8 @@ pub struct LogitRelaxedBernoulli {
     logits: BitLogits,
     tau: Temperature,
 }
+
+distribution!(LogitRelaxedBernoulli, event: |_d| &[], has: rsample entropy mean variance mode logits);
 
 impl LogitRelaxedBernoulli {
     /// From a temperature and log-odds. A logit of `-inf` is a bit that is never set: its samples are `-inf`.
@@ -70,7 +73,15 @@ impl LogitRelaxedBernoulli {
         &self.tau
     }
 
-    pub(super) fn logits(&self) -> &BitLogits {
+    /// The logits as they were given, or `ln p - ln(1 - p)` of the probabilities that were given.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.logits.finish(self.logits.wide.clone())
+    }
+
+    pub(super) fn parameters(&self) -> &BitLogits {
         &self.logits
     }
 
@@ -122,8 +133,7 @@ impl LogitRelaxedBernoulli {
         let (what, support) = ("LogitRelaxedBernoulli::log_prob", "the real line");
         let bad = |value, index| Error::OutsideSupport { what, value, index, support };
         check_values(value, "value", f64::is_finite, bad)?;
-        let logits = &self.logits.wide;
-        let (value, logits) = broadcast(&value.to_dtype(logits.dtype())?, logits)?;
+        let (value, logits) = broadcast(&precise(value)?, &precise(&self.logits.wide)?)?;
         self.logits.finish(self.log_density(&value, &logits)?)
     }
 

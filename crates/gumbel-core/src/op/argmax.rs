@@ -20,9 +20,8 @@ pub(crate) fn perturb(logits: &Tensor, noise: &Tensor) -> Result<Tensor> {
     let composition =
         |[logits, noise]: [&Tensor; 2]| Ok((logits.broadcast_sub(&largest(logits)?)? + noise)?);
     let value = on_slices([logits, noise], logits.shape(), kernel, composition)?;
-    let both = |_: [&Tensor; 2], _: &Tensor, grad: &Tensor| {
-        Ok([Some(grad.clone()), Some(grad.clone())])
-    };
+    let both =
+        |_: [&Tensor; 2], _: &Tensor, grad: &Tensor| Ok([Some(grad.clone()), Some(grad.clone())]);
     with_gradient("perturb", value, [logits, noise], both)
 }
 

@@ -11,9 +11,8 @@ use crate::Result;
 /// `g - p Σ g`, and zero for masked classes, whose incoming gradient is ignored.
 pub(crate) fn log_softmax(x: &Tensor) -> Result<Tensor> {
     let n = x.dim(D::Minus1)?;
-    let kernel = |[x]: [&[f32]; 1], y: &mut [f32]| {
-        gumbel_kernels::log_softmax(n, x, y).map_err(Into::into)
-    };
+    let kernel =
+        |[x]: [&[f32]; 1], y: &mut [f32]| gumbel_kernels::log_softmax(n, x, y).map_err(Into::into);
     let value = on_slices([x], x.shape(), kernel, |[x]| composition(x))?;
     with_gradient("log-softmax", value, [x], |_, log_p, grad| Ok([Some(gradient(log_p, grad)?)]))
 }

@@ -39,8 +39,8 @@ use std::sync::Mutex;
 
 use candle_core::op::BackpropOp;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, D, DType, Layout, MetalStorage, Shape,
-    Storage, Tensor,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, D, DType, Layout, MetalStorage,
+    Shape, Storage, Tensor,
 };
 
 pub(crate) use argmax::{argmax, one_hot_argmax, perturb};
@@ -155,7 +155,9 @@ impl Value {
 
     fn into_storage(self) -> Result<(Storage, Shape)> {
         let value = match self {
-            Self::Slice(values, shape) => return Ok((Storage::Cpu(CpuStorage::F32(values)), shape)),
+            Self::Slice(values, shape) => {
+                return Ok((Storage::Cpu(CpuStorage::F32(values)), shape));
+            }
             Self::Tensor(value) => value,
         };
         // Whole storages are copied, so a view must become a tensor of its own first.
@@ -185,8 +187,7 @@ impl From<gumbel_kernels::LengthError> for Error {
     }
 }
 
-type Backward =
-    dyn Fn(&[&Tensor], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync;
+type Backward = dyn Fn(&[&Tensor], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync;
 
 /// candle's form of an operation whose value is known already.
 struct Given {
