@@ -99,6 +99,36 @@ pub enum Error {
         /// The shape it must have, or must broadcast to.
         expected: Vec<usize>,
     },
+    /// A tensor has the wrong number of dimensions.
+    #[error("{what} has shape {got:?}, expected {expected}")]
+    UnexpectedShape {
+        /// The tensor.
+        what: &'static str,
+        /// Its shape.
+        got: Vec<usize>,
+        /// Its dimensions, by name.
+        expected: &'static str,
+    },
+    /// The estimator is not made for codes of this structure.
+    #[error(
+        "{estimator} takes {takes}, not {structure}; rloo, straight-through and st-gumbel-softmax take every structure"
+    )]
+    UnsupportedStructure {
+        /// The estimator's name.
+        estimator: &'static str,
+        /// The structure's name.
+        structure: &'static str,
+        /// What it takes instead.
+        takes: &'static str,
+    },
+    /// An evaluation lacks the loss's gradient at a point that wants it.
+    #[error(
+        "the loss's gradient at a point is missing (loss of shape {shape:?}); give it where `wants_gradient` is set"
+    )]
+    MissingGradient {
+        /// The shape of the loss.
+        shape: Vec<usize>,
+    },
     /// The estimator needs the loss itself, not the gradient at one sample.
     #[error("{estimator} works on values of the loss; call `Estimator::objective` instead")]
     NotPathwise {

@@ -100,6 +100,21 @@ impl Generator {
         WordStream::from_key(self.words.get_seed(), self.words.get_stream())
     }
 
+    /// Another sequence from the same position on: a draw of noise that is conditional on what `self` draws.
+    ///
+    /// It has a key of its own, and its number in the high half of the stream. So the word at a position depends on the
+    /// seed, the stream, the position and the number, and not on how many words are drawn.
+    pub(crate) fn conditional(&self, draw: u64) -> Self {
+        let mut key = self.words.get_seed();
+        for (byte, flip) in key.iter_mut().zip(CONDITIONAL_KEY) {
+            *byte ^= flip;
+        }
+        let mut words = ChaCha8Rng::from_seed(key);
+        words.set_stream(self.words.get_stream() ^ draw.rotate_left(32));
+        words.set_word_pos(self.words.get_word_pos());
+        Self { seed: self.seed, words }
+    }
+
     /// Leaves out the next `n` words.
     pub(crate) fn skip(&mut self, n: usize) {
         self.words.set_word_pos(self.words.get_word_pos() + n as u128);
@@ -127,6 +142,9 @@ impl Generator {
 /// "gumbel-core tail words, stream 2", folded into the key: seeds are 64 bits expanded to 256, so the
 /// chance that this lands on the key of another seed is 2^-192.
 const TAIL_KEY: [u8; 32] = *b"gumbel-core tail words, stream 2";
+
+/// The same for noise that is drawn given other noise.
+const CONDITIONAL_KEY: [u8; 32] = *b"gumbel-core conditional draws  1";
 
 /// Random access to the words that refine extreme draws.
 pub(crate) struct TailWords {

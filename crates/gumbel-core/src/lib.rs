@@ -124,36 +124,9 @@ mod logits;
 mod noise;
 mod one_hot;
 pub mod op;
-/// The names that `estimators` still uses.
-mod rowwise {
-    use candle_core::{CpuStorage, Layout};
-
-    pub(crate) use crate::op::{one_hot_argmax, perturb, softmax};
-
-    pub(crate) mod plain {
-        pub(crate) use crate::op::{log_softmax, plain_softmax as softmax};
-    }
-
-    pub(crate) fn last(layout: &Layout) -> usize {
-        layout.dims().last().copied().unwrap_or(1)
-    }
-
-    pub(crate) fn single<'a>(
-        op: &'static str,
-        storage: &'a CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<&'a [f32]> {
-        match (storage, layout.contiguous_offsets()) {
-            (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-            _ => candle_core::bail!("{op}: not contiguous f32"),
-        }
-    }
-}
-mod elementwise {
-    pub(crate) use crate::op::sigmoid;
-}
 mod single_pass;
 mod straight_through;
+pub mod structure;
 mod temperature;
 mod temperature_schedule;
 

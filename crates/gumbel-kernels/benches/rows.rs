@@ -2,11 +2,10 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gumbel_kernels::{
-    ConditionalDraws, GumbelStream, Pixels, StraightThrough, WordStream, bernoulli_nll, exp,
-    gumbel_one_hot, gumbel_softmax, kl_to_uniform, ln, pixels_to_f32, sigmoid, softmax,
-    softmax_vjp, softplus, straight_through_vjp,
+    GumbelStream, Pixels, WordStream, bernoulli_nll, conditional_softmax_vjp, exp, gumbel_one_hot,
+    gumbel_softmax, kl_to_uniform, ln, pixels_to_f32, sigmoid, softmax, softmax_vjp, softplus,
 };
 
 fn values(len: usize) -> Vec<f32> {
@@ -64,32 +63,23 @@ fn samples(c: &mut Criterion) {
     }
 }
 
-fn straight_through(c: &mut Criterion) {
+fn conditional(c: &mut Criterion) {
     let (_, noise) = noise();
     let (rows, n_classes) = (3000, 10);
     let len = rows * n_classes;
-    let (logits, d_hard) = (values(len), values(len));
+    let (mut log_probs, d_hard) = (values(len), values(len));
     let (mut hard, mut out) = (vec![0.0; len], vec![0.0; len]);
-    gumbel_one_hot(n_classes, &logits, noise, 0, &mut hard).expect("the lengths fit");
-    let draws = ConditionalDraws { count: 10, noise, position: 0 };
-    let mut group = c.benchmark_group(format!("straight-through {rows}x{n_classes}"));
+    gumbel_one_hot(n_classes, &log_probs, noise, 0, &mut hard).expect("the lengths fit");
+    log_probs.iter_mut().for_each(|l| *l -= 6.0);
+    let mut group = c.benchmark_group(format!("conditional noise {rows}x{n_classes}"));
     group.throughput(Throughput::Elements(len as u64)).sample_size(20);
-    for (name, estimator) in [
-        ("softmax", StraightThrough::Softmax { temperature: 0.5 }),
-        ("gumbel-softmax", StraightThrough::GumbelSoftmax { temperature: 0.5, noise, position: 0 }),
-        ("gapped", StraightThrough::Gapped { temperature: 0.5, gap: 1.0 }),
-        ("gumbel-rao, 10 draws", StraightThrough::GumbelRao { temperature: 0.5, draws }),
-        ("reinmax", StraightThrough::ReinMax { temperature: 1.0 }),
-        ("reinmax-rao, 10 draws", StraightThrough::ReinMaxRao { temperature: 1.0, draws }),
-        ("fini", StraightThrough::Fini),
-    ] {
-        group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter(|| {
-                let out = black_box(&mut out);
-                straight_through_vjp(n_classes, estimator, &logits, &hard, &d_hard, out)
-            })
-        });
-    }
+    group.bench_function("10 draws", |b| {
+        b.iter(|| {
+            let out = black_box(&mut out);
+            let draws = [noise; 10];
+            conditional_softmax_vjp(n_classes, 0.5, &draws, 0, &log_probs, &hard, &d_hard, out)
+        })
+    });
     group.finish();
 }
 
@@ -112,5 +102,5 @@ fn images(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, elementwise, samples, straight_through, images);
+criterion_group!(benches, elementwise, samples, conditional, images);
 criterion_main!(benches);

@@ -74,9 +74,11 @@ mod adam;
 mod argmax;
 mod bernoulli;
 mod chacha;
+mod conditional;
+mod continuous_bernoulli;
+mod conv;
 mod elementwise;
 mod error;
-mod fini;
 mod gemm;
 mod gumbel;
 mod gumbel_softmax;
@@ -89,6 +91,7 @@ mod kernel_avx512;
 mod kernel_neon;
 mod kernel_portable;
 mod kl;
+mod likelihood;
 mod linear;
 mod lines;
 mod log_softmax;
@@ -99,7 +102,6 @@ mod pixels;
 mod reduce;
 mod rows;
 mod softmax;
-mod straight_through;
 #[cfg(test)]
 mod test_support;
 mod vmath;
@@ -109,22 +111,22 @@ pub use adam::{AdamOptions, AdamParameter, AdamStep, adam_update};
 pub use argmax::{argmax, one_hot_argmax, perturb};
 pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
+pub use conditional::conditional_softmax_vjp;
+pub use continuous_bernoulli::continuous_bernoulli_nll;
+pub use conv::{ConvShape, channel_sums, conv2d_adjoint, conv2d_forward, conv2d_weight_gradient};
 pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
-pub use fini::Fini;
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
 pub use kl::{kl_to_uniform, neg_entropy};
 pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
-    linear_weight_gradient_adam,
 };
 pub use log_softmax::{log_softmax, log_softmax_vjp};
 pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;
 pub use pixels::{Pixels, pixels_to_f32};
 pub use softmax::{softmax, softmax_vjp};
-pub use straight_through::{ConditionalDraws, StraightThrough, straight_through_vjp};
 
 /// The vector instructions in use on this processor: `avx512`, `avx2`, `neon` or `portable`.
 pub fn instruction_set() -> &'static str {

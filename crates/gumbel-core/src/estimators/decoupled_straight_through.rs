@@ -3,8 +3,9 @@
 use candle_core::Tensor;
 use candle_core::shape::Dim;
 
-use super::hard_sample::Draw;
-use super::straight_through::StraightThrough;
+use super::rule::{Request, Rule};
+use super::{Estimator, Proposal};
+use crate::structure::Structure;
 use crate::{Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample of `softmax(logits / τ_f)` whose gradient is that of
@@ -26,18 +27,44 @@ use crate::{Generator, Result, Temperature};
 /// # Shapes
 /// - logits: any; the classes lie along `dim`. Output: the same shape and dtype.
 /// # Gradient
-/// For the logits, exactly zero for masked (`-inf`) classes.
+/// For the logits, exactly zero for masked (`-inf`) classes. None for the temperatures: no sample moves with τ_f.
 /// # Errors
 /// Those of [`categorical_straight_through`](super::categorical_straight_through), for either temperature.
 pub fn decoupled_straight_through<D: Dim>(
     logits: &Tensor,
-    forward_tau: f64,
+    forward_tau: impl Into<Temperature>,
     backward_tau: f64,
     dim: D,
     g: &mut Generator,
 ) -> Result<Tensor> {
-    Temperature::new(forward_tau)?;
-    Temperature::new(backward_tau)?;
-    let draw = Draw::tempered(logits, forward_tau, dim, g, "decoupled-straight-through")?;
-    draw.with(StraightThrough { tau: backward_tau })
+    let estimator = Estimator::DecoupledStraightThrough { backward_tau };
+    estimator.sample(logits, forward_tau, dim, g)
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct DecoupledStraightThrough {
+    /// The temperature of the gradient; that of the sample is the one a proposal is asked for.
+    pub(super) backward_tau: f64,
+}
+
+impl Rule for DecoupledStraightThrough {
+    const NAME: &'static str = "decoupled-straight-through";
+    const DEFAULT: Self = Self { backward_tau: 1.3 };
+    const HAS_TEMPERATURE: bool = true;
+    const IS_UNBIASED: bool = false;
+
+    fn check(self) -> Result<()> {
+        Temperature::new(self.backward_tau).map(|_| ())
+    }
+
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        let categories = request.categories(Self::NAME)?;
+        let logits = request.logits.clone();
+        let z = match request.tau {
+            Temperature::Fixed(1.0) => categories.sample(&logits, request.g)?,
+            tau => categories.sample(&categories.tempered(&logits, tau)?, request.g)?,
+        };
+        let tau = Temperature::Fixed(self.backward_tau);
+        Ok(Proposal::through(z, move |grad| categories.marginals_vjp(&logits, &tau, grad)))
+    }
 }

@@ -2,9 +2,11 @@
 
 use candle_core::{D, Tensor};
 
-use super::objective::{Loss, Objective, evaluate, latents, weigh};
-use crate::elementwise::sigmoid;
-use crate::logits::Rows;
+use super::objective::{Loss, Objective, weigh};
+use super::rule::{Request, Rule};
+use super::{Estimator, EstimatorState, Proposal};
+use crate::op::sigmoid;
+use crate::structure::Bits;
 use crate::{Error, Generator, Result, logistic_noise};
 
 /// For binary latents (two categories): two samples of opposite noise, `b = [φ + l > 0]` and
@@ -29,51 +31,54 @@ pub fn disarm<E: From<Error>>(
     g: &mut Generator,
     f: &mut Loss<'_, E>,
 ) -> std::result::Result<Objective, E> {
-    let rows = latents(logits)?;
-    let (batch, n_latents, n_categories) = rows.rows.dims3().map_err(Error::from)?;
-    if n_categories != 2 {
-        let expected = vec![batch, n_latents, 2];
-        return Err(
-            Error::ShapeMismatch { what: "logits", got: logits.dims().to_vec(), expected }.into()
-        );
-    }
-    let pair = Pair::draw(&rows, g)?;
-    let loss = evaluate(f, &one_hot(&pair.first, logits)?)?;
-    let antithetic = evaluate(f, &one_hot(&pair.second, logits)?)?;
-    Ok(pair.score(&rows, &loss, &antithetic)?)
+    Estimator::DisArm.objective(&mut EstimatorState::default(), logits, 1.0, g, f)
 }
 
-/// Bits `(batch, n_latents)` of opposite noise, and the log-odds of 1.
-struct Pair {
-    log_odds: Tensor,
-    first: Tensor,
-    second: Tensor,
-}
+/// For bits, and for categories of which there are two.
+#[derive(Clone, Copy)]
+pub(super) struct DisArm;
 
-impl Pair {
-    fn draw(rows: &Rows, g: &mut Generator) -> Result<Self> {
-        let logits = rows.rows.detach();
-        let of = |category| -> Result<Tensor> {
-            Ok(logits.narrow(D::Minus1, category, 1)?.squeeze(D::Minus1)?)
+impl Rule for DisArm {
+    const NAME: &'static str = "disarm";
+    const DEFAULT: Self = Self;
+    const HAS_TEMPERATURE: bool = false;
+    const IS_UNBIASED: bool = true;
+
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        let logits = request.logits;
+        request.structure.check(logits)?;
+        let (log_odds, as_codes): (Tensor, fn(&Tensor) -> Result<Tensor>) = if request.is::<Bits>()
+        {
+            (logits.clone(), |bits| Ok(bits.clone()))
+        } else {
+            let logits = request.categories("disarm")?.rows(logits)?;
+            if logits.dim(D::Minus1)? != 2 {
+                let mut expected = logits.dims().to_vec();
+                let got = std::mem::replace(expected.last_mut().unwrap_or(&mut 0), 2);
+                return Err(Error::ShapeMismatch { what: "logits", got: vec![got], expected });
+            }
+            (of(&logits, 1)?.sub(&of(&logits, 0)?)?, one_hot)
         };
-        let log_odds = (of(1)? - of(0)?)?;
-        let noise = logistic_noise(log_odds.shape(), log_odds.dtype(), log_odds.device(), g)?;
-        let bits = |x: Tensor| -> Result<Tensor> { Ok(x.gt(0.0)?.to_dtype(log_odds.dtype())?) };
-        let (first, second) = (bits((&log_odds + &noise)?)?, bits((&log_odds - &noise)?)?);
-        Ok(Self { log_odds, first, second })
-    }
-
-    fn score(&self, rows: &Rows, loss: &Tensor, antithetic: &Tensor) -> Result<Objective> {
-        let difference = (loss - antithetic)?.detach();
-        let signs = (&self.first - &self.second)?;
-        let grad = weigh(&(signs * sigmoid(&self.log_odds.abs()?)?)?, &(difference * 0.5)?)?;
-        let grad = Tensor::stack(&[&grad.neg()?, &grad], 2)?;
-        Objective::scored(((loss + antithetic)? * 0.5)?, rows, &grad)
+        let noise = logistic_noise(log_odds.shape(), logits.dtype(), logits.device(), request.g)?;
+        let bits = |x: Tensor| -> Result<Tensor> { Ok(x.gt(0.0)?.to_dtype(x.dtype())?) };
+        let (first, second) = (bits((&log_odds + &noise)?)?, bits((&log_odds - noise)?)?);
+        let z = Tensor::cat(&[as_codes(&first)?, as_codes(&second)?], 0)?;
+        Proposal::of_stack(z, 2, move |evaluations, _| {
+            let half = ((&evaluations[0].loss - &evaluations[1].loss)? * 0.5)?;
+            let signs = (first - second)?;
+            let d_log_odds = weigh(&(signs * sigmoid(&log_odds.abs()?)?)?, &half)?;
+            // Of one-hot rows the code of d is [1 - d, d]: its slope is [-d, d].
+            let slope = (as_codes(&d_log_odds)? - as_codes(&d_log_odds.zeros_like()?)?)?;
+            Ok(slope)
+        })
     }
 }
 
-/// Bits as one-hot vectors in the dtype of the logits: `[1 - b, b]`.
-fn one_hot(bits: &Tensor, logits: &Tensor) -> Result<Tensor> {
-    let others = bits.affine(-1.0, 1.0)?;
-    Ok(Tensor::stack(&[&others, bits], 2)?.to_dtype(logits.dtype())?)
+fn of(logits: &Tensor, category: usize) -> Result<Tensor> {
+    Ok(logits.narrow(D::Minus1, category, 1)?.squeeze(D::Minus1)?)
+}
+
+/// Bits as one-hot vectors: `[1 - b, b]`.
+fn one_hot(bits: &Tensor) -> Result<Tensor> {
+    Ok(Tensor::stack(&[&bits.affine(-1.0, 1.0)?, bits], bits.rank())?)
 }

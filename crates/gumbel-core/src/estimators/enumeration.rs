@@ -1,13 +1,14 @@
 //! The exact gradient, by evaluating the loss at every code.
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, Tensor};
 
-use super::objective::{Loss, Objective, evaluate, latents};
+use super::estimator::latents;
+use super::objective::{Loss, Objective};
+use super::rule::{Request, Rule};
+use super::{Estimator, EstimatorState, Point, Proposal, Weight};
 use crate::logits::Rows;
-use crate::{Error, Result, one_hot, rowwise};
-
-/// The largest number of codes that is enumerated.
-pub const MAX_CODES: usize = 16_384;
+use crate::structure::{Structure, count_codes};
+use crate::{Error, Generator, Result, op};
 
 /// The expected loss and its exact gradient, from the loss at every one of the `n_categories ^ n_latents` codes.
 ///
@@ -22,62 +23,78 @@ pub const MAX_CODES: usize = 16_384;
 /// # Gradient
 /// See [`Objective`]; exactly zero for masked (`-inf`) classes.
 /// # Errors
-/// [`Error::InvalidParameter`] when there are more than [`MAX_CODES`] codes; those of [`reinforce`](super::reinforce).
+/// [`Error::InvalidParameter`] when there are more than [`MAX_CODES`](super::MAX_CODES) codes; those of [`reinforce`](super::reinforce).
 pub fn enumeration<E: From<Error>>(
     logits: &Tensor,
     f: &mut Loss<'_, E>,
 ) -> std::result::Result<Objective, E> {
-    let rows = latents(logits)?;
-    let (batch, n_latents, n_categories) = rows.rows.dims3().map_err(Error::from)?;
-    let codes = all_codes(n_latents, n_categories, logits.dtype(), logits.device())?;
-    let mut losses = Vec::new();
-    for code in 0..codes.dims()[0] {
-        let z =
-            codes.narrow(0, code, 1).and_then(|z| z.broadcast_as((batch, n_latents, n_categories)));
-        let z = z.and_then(|z| z.contiguous()).map_err(Error::from)?;
-        losses.push(evaluate(f, &z)?);
-    }
-    let losses = Tensor::stack(&losses, 1).map_err(Error::from)?;
-    Ok(Objective::pathwise(expectation(&rows, &losses)?))
+    let (state, g) = (&mut EstimatorState::default(), &mut Generator::new(0));
+    Estimator::Enumeration.objective(state, logits, 1.0, g, f)
 }
 
-/// Every code of `n_latents` variables with `n_categories` each, as one-hot vectors; the last latent changes fastest.
-///
-/// # Shapes
-/// - output: `(n_categories ^ n_latents, n_latents, n_categories)`.
-/// # Errors
-/// [`Error::InvalidParameter`] when there are more than [`MAX_CODES`].
-pub fn all_codes(
-    n_latents: usize,
-    n_categories: usize,
-    dtype: DType,
-    device: &Device,
-) -> Result<Tensor> {
-    let n_codes = count_codes(n_latents, n_categories)?;
-    let mut indices = Vec::with_capacity(n_codes * n_latents);
-    for code in 0..n_codes {
-        let digit =
-            |latent: usize| code / n_categories.pow((n_latents - 1 - latent) as u32) % n_categories;
-        indices.extend((0..n_latents).map(|latent| digit(latent) as u32));
+/// The sum over every code, for every structure.
+#[derive(Clone, Copy)]
+pub(super) struct Enumeration;
+
+impl Rule for Enumeration {
+    const NAME: &'static str = "enumeration";
+    const DEFAULT: Self = Self;
+    const HAS_TEMPERATURE: bool = false;
+    const IS_UNBIASED: bool = true;
+
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        request.structure.check(request.logits)?;
+        let codes = request.structure.codes(request.logits)?;
+        let (n_codes, logits) = (codes.dim(0)?, request.logits);
+        let probs = probabilities(&**request.structure, logits, &codes)?;
+        let (by_code, batch) = (probs.t()?.contiguous()?, logits.dim(0)?);
+        let mut points = Vec::with_capacity(n_codes);
+        for code in 0..n_codes {
+            let z = codes.narrow(0, code, 1)?.broadcast_as(logits.shape())?;
+            points.push(Point::new(z, Weight::PerRow(by_code.get(code)?)));
+        }
+        let shape = logits.shape().clone();
+        Ok(Proposal::new(points, move |evaluations, _| {
+            let losses: Vec<Tensor> = evaluations.iter().map(|e| e.loss.clone()).collect();
+            let losses = Tensor::stack(&losses, 1)?.to_dtype(probs.dtype())?;
+            let expected = (&probs * &losses)?.sum_keepdim(1)?;
+            // Σ p f (z - μ) = Σ p (f - E f) z: the marginals μ drop out.
+            let weights = (probs * losses.broadcast_sub(&expected)?)?;
+            let codes = codes.reshape((n_codes, shape.elem_count() / batch.max(1)))?;
+            Ok(weights.matmul(&codes)?.reshape(shape)?)
+        }))
     }
-    one_hot(&Tensor::from_vec(indices, (n_codes, n_latents), device)?, n_categories, dtype)
+}
+
+/// `exp(⟨θ, z⟩ - A(θ))`, of shape `(batch, n_codes)`.
+fn probabilities(structure: &dyn Structure, logits: &Tensor, codes: &Tensor) -> Result<Tensor> {
+    let (batch, n_codes) = (logits.dim(0)?, codes.dim(0)?);
+    let event = codes.elem_count() / n_codes;
+    let codes = codes.reshape((n_codes, event))?.t()?;
+    let flat = logits.reshape((batch, event))?;
+    let forbidden = flat.eq(f64::NEG_INFINITY)?;
+    let scores = forbidden.where_cond(&flat.zeros_like()?, &flat)?.matmul(&codes)?;
+    let log_probs = scores.broadcast_sub(&structure.log_partition(logits)?.unsqueeze(1)?)?;
+    let forbidden = forbidden.to_dtype(flat.dtype())?.matmul(&codes)?.gt(0.0)?;
+    Ok(forbidden.where_cond(&log_probs.zeros_like()?, &log_probs.exp()?)?)
 }
 
 /// The expectation of a loss over independent categorical latents, from its values at every code.
 ///
 /// # Shapes
 /// - logits: `(batch, n_latents, n_categories)`.
-/// - losses: `(batch, n_categories ^ n_latents)`, in the order of [`all_codes`], all finite.
+/// - losses: `(batch, n_categories ^ n_latents)`, in the order of [`all_codes`](super::all_codes), all finite.
 /// - output: `(batch,)`.
 /// # Gradient
 /// Exact, for the logits and for the losses.
 /// # Errors
-/// [`Error::ShapeMismatch`]; [`Error::InvalidParameter`] when there are more than [`MAX_CODES`];
+/// [`Error::ShapeMismatch`]; [`Error::InvalidParameter`] when there are more than [`MAX_CODES`](super::MAX_CODES);
 /// [`Error::InvalidLogit`], [`Error::AllMasked`], [`Error::UnsupportedDType`].
 pub fn expected_loss(logits: &Tensor, losses: &Tensor) -> Result<Tensor> {
-    let rows = latents(logits)?;
+    latents(logits)?;
+    let rows = Rows::new(logits, 2)?;
     let (batch, n_latents, n_categories) = rows.rows.dims3()?;
-    let n_codes = count_codes(n_latents, n_categories)?;
+    let n_codes = count_codes(n_categories, n_latents)?;
     if losses.dims() != [batch, n_codes] {
         return Err(Error::ShapeMismatch {
             what: "losses",
@@ -91,7 +108,7 @@ pub fn expected_loss(logits: &Tensor, losses: &Tensor) -> Result<Tensor> {
 /// Sums the latents out one by one, the last first: as many products as there are codes, not more.
 fn expectation(rows: &Rows, losses: &Tensor) -> Result<Tensor> {
     let (batch, n_latents, n_categories) = rows.rows.dims3()?;
-    let probs = rowwise::softmax(&rows.rows, 1.0)?;
+    let probs = op::softmax(&rows.rows, 1.0)?;
     let mut expected = losses.to_dtype(probs.dtype())?;
     for latent in (0..n_latents).rev() {
         let n_left = expected.dim(1)? / n_categories;
@@ -100,16 +117,4 @@ fn expectation(rows: &Rows, losses: &Tensor) -> Result<Tensor> {
         expected = table.matmul(&p)?.squeeze(D::Minus1)?;
     }
     Ok(expected.squeeze(1)?.to_dtype(losses.dtype())?)
-}
-
-fn count_codes(n_latents: usize, n_categories: usize) -> Result<usize> {
-    let n_codes = u32::try_from(n_latents).ok().and_then(|n| n_categories.checked_pow(n));
-    match n_codes {
-        Some(n_codes) if n_codes <= MAX_CODES => Ok(n_codes),
-        _ => Err(Error::InvalidParameter {
-            name: "the number of codes, n_categories ^ n_latents,",
-            value: (n_categories as f64).powf(n_latents as f64),
-            must: "at most 16,384",
-        }),
-    }
 }

@@ -1,10 +1,11 @@
 //! Gapped straight-through: the gradient of logits moved until they agree with the sample.
 
+use candle_core::Tensor;
 use candle_core::shape::Dim;
-use candle_core::{D, Tensor};
-use gumbel_kernels::StraightThrough;
 
-use super::hard_sample::{self, Draw, Pullback};
+use super::rule::{Request, Rule};
+use super::{Estimator, Proposal};
+use crate::structure::categories::{below_largest, softmax, softmax_vjp};
 use crate::{Error, Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample with the gradient of `softmax((logits + m) / τ)`, where the
@@ -23,47 +24,59 @@ use crate::{Error, Generator, Result, Temperature};
 /// # Shapes
 /// - logits: any; the classes lie along `dim`. Output: the same shape and dtype.
 /// # Gradient
-/// For the logits, exactly zero for masked (`-inf`) classes.
+/// For the logits, exactly zero for masked (`-inf`) classes; for a tensor of temperatures, that of the moved logits' softmax.
 /// # Errors
 /// [`Error::InvalidParameter`] unless `gap` is finite and >= 0; those of
 /// [`categorical_straight_through`](super::categorical_straight_through).
 pub fn gapped_straight_through<D: Dim>(
     logits: &Tensor,
-    tau: f64,
+    tau: impl Into<Temperature>,
     gap: f64,
     dim: D,
     g: &mut Generator,
 ) -> Result<Tensor> {
-    Temperature::new(tau)?;
-    check_gap(gap)?;
-    Draw::new(logits, dim, g, "gapped-straight-through")?.with(Gapped { tau, gap })
+    Estimator::GappedStraightThrough { gap }.sample(logits, tau, dim, g)
 }
 
-pub(super) fn check_gap(gap: f64) -> Result<()> {
-    if !(gap.is_finite() && gap >= 0.0) {
-        return Err(Error::InvalidParameter { name: "gap", value: gap, must: "finite and >= 0" });
-    }
-    Ok(())
-}
-
-pub(super) struct Gapped {
-    pub(super) tau: f64,
+#[derive(Clone, Copy)]
+pub(super) struct GappedStraightThrough {
+    /// The least distance between the sampled class and the others.
     pub(super) gap: f64,
 }
 
-impl Pullback for Gapped {
-    fn name(&self) -> &'static str {
-        "gapped-straight-through"
+impl Rule for GappedStraightThrough {
+    const NAME: &'static str = "gapped-straight-through";
+    const DEFAULT: Self = Self { gap: 1.0 };
+    const HAS_TEMPERATURE: bool = true;
+    const IS_UNBIASED: bool = false;
+
+    fn check(self) -> Result<()> {
+        if !(self.gap.is_finite() && self.gap >= 0.0) {
+            let must = "finite and >= 0";
+            return Err(Error::InvalidParameter { name: "gap", value: self.gap, must });
+        }
+        Ok(())
     }
 
-    fn kernel(&self) -> StraightThrough {
-        StraightThrough::Gapped { temperature: self.tau as f32, gap: self.gap as f32 }
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        let categories = request.categories(Self::NAME)?;
+        let tau = categories.temperature(request.tau, request.logits)?;
+        let logits = request.logits.clone();
+        let proposal = request.through_sample(categories, move |logits, hard, grad| {
+            softmax_vjp(&softmax(&self.moved(logits, hard)?, &tau)?, &tau, grad)
+        })?;
+        let hard = proposal.points()[0].z.clone();
+        Ok(proposal.with_scores(move || {
+            let moved = self.moved(&categories.rows(&logits)?, &categories.rows(&hard)?)?;
+            categories.restore(&moved)
+        }))
     }
+}
 
-    fn plain(&self, logits: &Tensor, hard: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let top = logits.max_keepdim(D::Minus1)?;
-        let below = logits.broadcast_sub(&top)?.minimum(-self.gap)?;
-        let moved = hard.gt(0.0)?.where_cond(&logits.zeros_like()?, &below)?;
-        hard_sample::softmax_grad(&hard_sample::softmax(&moved, self.tau)?, grad, self.tau)
+impl GappedStraightThrough {
+    /// The moved logits, relative to the largest: 0 for the class of the sample, at most `-gap` for the others.
+    fn moved(self, logits: &Tensor, hard: &Tensor) -> Result<Tensor> {
+        let below = below_largest(logits)?.minimum(-self.gap)?;
+        Ok(hard.gt(0.0)?.where_cond(&logits.zeros_like()?, &below)?)
     }
 }

@@ -1,12 +1,11 @@
 //! Gumbel-Rao: straight-through Gumbel-softmax with the noise averaged out, given the sample.
 
+use candle_core::Tensor;
 use candle_core::shape::Dim;
-use candle_core::{D, DType, Tensor};
-use gumbel_kernels::{ConditionalDraws, StraightThrough};
 
-use super::hard_sample::{self, Draw, Pullback};
-use crate::rowwise::plain;
-use crate::{Error, Generator, GeneratorState, Result, Temperature, gumbel_noise};
+use super::rule::{Request, Rule};
+use super::{Estimator, Proposal};
+use crate::{Error, Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample `D` with the straight-through Gumbel-softmax gradient averaged over
 /// `draws` independent noises that all lead to `D` (Paulus et al. 2021, section 4).
@@ -24,7 +23,7 @@ use crate::{Error, Generator, GeneratorState, Result, Temperature, gumbel_noise}
 /// # Shapes
 /// - logits: any; the classes lie along `dim`. Output: the same shape and dtype.
 /// # Gradient
-/// For the logits, exactly zero for masked (`-inf`) classes. Taken twice, it is the same twice.
+/// For the logits, exactly zero for masked (`-inf`) classes. Taken twice, it is the same twice. None for a tensor of temperatures.
 /// # Errors
 /// [`Error::InvalidParameter`] when `draws` is 0; those of
 /// [`categorical_straight_through`](super::categorical_straight_through).
@@ -41,16 +40,40 @@ use crate::{Error, Generator, GeneratorState, Result, Temperature, gumbel_noise}
 /// ```
 pub fn gumbel_rao<C: Dim>(
     logits: &Tensor,
-    tau: f64,
+    tau: impl Into<Temperature>,
     draws: usize,
     dim: C,
     g: &mut Generator,
 ) -> Result<Tensor> {
-    Temperature::new(tau)?;
-    check_draws(draws)?;
-    let draw = Draw::new(logits, dim, g, "gumbel-rao")?;
-    let noise = ReservedNoise::take(&draw.rows.rows, draws, g);
-    draw.with(GumbelRao { tau, noise })
+    Estimator::GumbelRao { draws }.sample(logits, tau, dim, g)
+}
+
+/// The mean over noises that lead to the sample, for every structure whose conditional noise is known.
+#[derive(Clone, Copy)]
+pub(super) struct GumbelRao {
+    /// How many noises are averaged over.
+    pub(super) draws: usize,
+}
+
+impl Rule for GumbelRao {
+    const NAME: &'static str = "gumbel-rao";
+    const DEFAULT: Self = Self { draws: 10 };
+    const HAS_TEMPERATURE: bool = true;
+    const IS_UNBIASED: bool = false;
+
+    fn check(self) -> Result<()> {
+        check_draws(self.draws)
+    }
+
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        let noises = conditional_noises(self.draws, request.g);
+        let z = request.structure.perturb_and_solve(request.logits, request.g)?;
+        let (structure, tau) = (request.structure.clone(), request.tau.clone());
+        let (logits, sample) = (request.logits.clone(), z.clone());
+        Ok(Proposal::through(z, move |grad| {
+            structure.condition_vjp(&logits, &sample, &tau, &noises, grad)
+        }))
+    }
 }
 
 pub(super) fn check_draws(draws: usize) -> Result<()> {
@@ -60,73 +83,9 @@ pub(super) fn check_draws(draws: usize) -> Result<()> {
     Ok(())
 }
 
-/// Words of a generator set aside in the forward pass, to be used in the backward pass.
-pub(super) struct ReservedNoise {
-    start: GeneratorState,
-    draws: usize,
-}
-
-impl ReservedNoise {
-    /// Sets aside `draws` times the noise for `logits`, and moves the generator past it.
-    pub(super) fn take(logits: &Tensor, draws: usize, g: &mut Generator) -> Self {
-        let start = g.state();
-        // f64 noise takes two words an element, the others one.
-        let words_each = if logits.dtype() == DType::F64 { 2 } else { 1 };
-        let used = (logits.elem_count() * draws * words_each) as u64;
-        let end = GeneratorState { position: start.position.wrapping_add(used), ..start.clone() };
-        *g = Generator::from_state(&end);
-        Self { start, draws }
-    }
-
-    /// The same for the pass over rows.
-    pub(super) fn kernel(&self) -> ConditionalDraws {
-        let (noise, position) = Generator::from_state(&self.start).gumbel_stream();
-        ConditionalDraws { count: self.draws, noise, position }
-    }
-
-    /// The gradient through `softmax(perturbed / τ)`, averaged over perturbed logits of a categorical with
-    /// these `log_probs` given that the class of `hard` is their largest.
-    ///
-    /// With standard exponential `E` (Paulus et al. 2021, eq. 7) the largest is `-ln E_i` and the others are
-    /// `-ln(E_j / p_j + E_i)`: they lie `ln(1 + E_j / (E_i p_j))` below it. The noise is Gumbel, `-ln E`.
-    pub(super) fn mean_gradient(
-        &self,
-        log_probs: &Tensor,
-        hard: &Tensor,
-        grad: &Tensor,
-        tau: f64,
-    ) -> Result<Tensor> {
-        let mut g = Generator::from_state(&self.start);
-        let mut total = grad.zeros_like()?;
-        for _ in 0..self.draws {
-            let noise =
-                gumbel_noise(log_probs.shape(), log_probs.dtype(), log_probs.device(), &mut g)?;
-            let at_sample = (&noise * hard)?.sum_keepdim(D::Minus1)?;
-            let ratio = (noise.neg()?.broadcast_add(&at_sample)? - log_probs)?.exp()?;
-            let below = (ratio + 1.0)?.log()?.neg()?;
-            let below = hard.gt(0.0)?.where_cond(&below.zeros_like()?, &below)?;
-            let y = hard_sample::softmax(&below, tau)?;
-            total = (&total + hard_sample::softmax_grad(&y, grad, tau)?)?;
-        }
-        Ok((total / self.draws as f64)?)
-    }
-}
-
-pub(super) struct GumbelRao {
-    pub(super) tau: f64,
-    pub(super) noise: ReservedNoise,
-}
-
-impl Pullback for GumbelRao {
-    fn name(&self) -> &'static str {
-        "gumbel-rao"
-    }
-
-    fn kernel(&self) -> StraightThrough {
-        StraightThrough::GumbelRao { temperature: self.tau as f32, draws: self.noise.kernel() }
-    }
-
-    fn plain(&self, logits: &Tensor, hard: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        self.noise.mean_gradient(&plain::log_softmax(logits)?, hard, grad, self.tau)
-    }
+/// Where the noises of the backward pass come from, for a sample that is drawn next. Each draw has a stream of its own,
+/// and a value in it has the position of its logit's noise in `g`. So the gradient of a row depends on the row's position
+/// alone, and not on how many rows are in the batch.
+pub(super) fn conditional_noises(draws: usize, g: &Generator) -> Vec<Generator> {
+    (0..draws as u64).map(|draw| g.conditional(draw)).collect()
 }

@@ -43,41 +43,55 @@
 //! The straight-through family are functions from logits to a sample, like `gumbel_softmax`, whose backward pass is
 //! the estimator: [`reinmax`]`(&logits, 1.0, dim, &mut g)`. The others need the loss itself, as a function
 //! they may call several times, and return an [`Objective`]. [`Estimator`] offers all of them by one interface and by
-//! name, with [`EstimatorState`] for what two of them learn. [`SampledRows`] has the first kind on slices, for
-//! training loops without tensors.
+//! name, with [`EstimatorState`] for what two of them learn. The temperature is a number, or a tensor with one value for each row.
+//!
+//! Underneath all of them is a [`Proposal`]: an estimator proposes points, the model evaluates its loss there, the estimator
+//! combines the answers to the gradient of the logits. Training loops without autograd use it directly.
 //!
 //! Every one gives masked classes (logits of `-inf`) gradient exactly zero.
+//!
+//! # Other codes than categories
+//! `gumbel-softmax`, `st-gumbel-softmax`, `straight-through`, `gumbel-rao`, `reinforce`, `rloo` and `enumeration` are made of
+//! what every [structure](crate::structure) has, and take all of them: [`Estimator::propose_on`]. `disarm` takes bits and two
+//! categories, the others categories.
+
+mod estimator;
+mod objective;
+mod proposal;
+mod rule;
+mod running_mean;
+mod text;
+mod weighted_sum;
 
 mod decoupled_straight_through;
 mod disarm;
 mod enumeration;
-mod estimator;
 mod fini;
 mod gapped_straight_through;
 mod gumbel_rao;
-mod hard_sample;
-mod name;
-mod objective;
+mod gumbel_softmax;
 mod rebar;
 mod reinforce;
 mod reinmax;
 mod reinmax_rao;
 mod rloo;
-mod running_mean;
-mod sampled_rows;
+mod st_gumbel_softmax;
 mod straight_through;
+
+mod sampled_rows;
 #[cfg(test)]
 mod tests;
 
+pub use crate::structure::{MAX_CODES, all_codes};
 pub use decoupled_straight_through::decoupled_straight_through;
 pub use disarm::disarm;
-pub use enumeration::{MAX_CODES, all_codes, enumeration, expected_loss};
+pub use enumeration::{enumeration, expected_loss};
 pub use estimator::{Estimator, EstimatorState};
 pub use fini::fini;
 pub use gapped_straight_through::gapped_straight_through;
 pub use gumbel_rao::gumbel_rao;
-pub use name::ParseEstimatorError;
 pub use objective::{Loss, Objective};
+pub use proposal::{Evaluation, Point, Proposal, Weight};
 pub use rebar::{ControlVariate, rebar};
 pub use reinforce::{Baseline, reinforce};
 pub use reinmax::reinmax;
@@ -85,3 +99,4 @@ pub use reinmax_rao::reinmax_rao;
 pub use rloo::rloo;
 pub use sampled_rows::SampledRows;
 pub use straight_through::categorical_straight_through;
+pub use text::ParseEstimatorError;

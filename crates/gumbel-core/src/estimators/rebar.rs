@@ -18,15 +18,17 @@
 //! needs one relaxed evaluation of the loss with its gradient. A baseline may be subtracted from `f(z)` and from
 //! `f(y)` alike, since `∇ ln p(z)` has mean zero: at the best `η` REBAR is then never worse than REINFORCE.
 
-use candle_core::{D, DType, Tensor, Var};
+use candle_core::{D, DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::hard_sample::{softmax, softmax_grad};
-use super::objective::{Loss, Objective, evaluate, latents, weigh};
+use super::objective::{Loss, Objective, weigh};
+use super::rule::{ONE, Request, Rule};
 use super::running_mean::RunningMean;
-use crate::logits::Rows;
-use crate::rowwise::{one_hot_argmax, perturb};
-use crate::{Error, Generator, Result, Temperature, gumbel_noise};
+use super::{Estimator, EstimatorState, Point, Proposal, Weight};
+use crate::op::one_hot_argmax;
+use crate::structure::Structure;
+use crate::structure::categories::{below_largest, softmax, softmax_vjp};
+use crate::{Error, Generator, Result, Temperature};
 
 /// What [`rebar`] learns: serialise it with a checkpoint.
 ///
@@ -54,9 +56,6 @@ impl ControlVariate {
         let mean = |x: &Tensor| -> Result<f64> {
             Ok(x.detach().to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?)
         };
-        if score.elem_count() == 0 {
-            return Ok(());
-        }
         // Without a baseline yet, the score is of another size than it will be.
         if self.loss.get().is_some() {
             self.score_times_control.update(mean(&(score * control)?)?);
@@ -84,69 +83,50 @@ impl ControlVariate {
 /// [`Error::InvalidTemperature`]; those of [`reinforce`](super::reinforce).
 pub fn rebar<E: From<Error>>(
     logits: &Tensor,
-    tau: f64,
+    tau: impl Into<Temperature>,
     control: &mut ControlVariate,
     g: &mut Generator,
     f: &mut Loss<'_, E>,
 ) -> std::result::Result<Objective, E> {
-    Temperature::new(tau)?;
-    let rows = latents(logits)?;
-    let draw = CoupledDraw::new(&rows, tau, g)?;
-    let relaxed = Var::from_tensor(&draw.relaxed.to_dtype(logits.dtype()).map_err(Error::from)?)
-        .map_err(Error::from)?;
-    let relaxed_loss = evaluate(f, relaxed.as_tensor())?;
-    let at_relaxed = gradient(&relaxed_loss, &relaxed)?;
-    let hard = draw.hard.to_dtype(logits.dtype()).map_err(Error::from)?;
-    let loss = evaluate(f, &hard)?;
-    Ok(draw.score(&rows, tau, loss, &relaxed_loss.detach(), &at_relaxed, control)?)
+    let mut state = EstimatorState { control: *control, ..Default::default() };
+    let objective = Estimator::Rebar.objective(&mut state, logits, tau, g, f);
+    *control = state.control;
+    objective
 }
 
-/// `d Σ loss / d z`, zero when the loss does not depend on `z`.
-fn gradient(loss: &Tensor, z: &Var) -> Result<Tensor> {
-    let mut grads = loss.sum_all()?.backward()?;
-    match grads.remove(z) {
-        Some(grad) => Ok(grad),
-        None => Ok(z.zeros_like()?),
-    }
-}
+#[derive(Clone, Copy)]
+pub(super) struct Rebar;
 
-/// An exact and a relaxed sample of the same noise.
-struct CoupledDraw {
-    hard: Tensor,
-    relaxed: Tensor,
-    /// Perturbed logits minus their largest, `d`.
-    below: Tensor,
-}
+impl Rule for Rebar {
+    const NAME: &'static str = "rebar";
+    const DEFAULT: Self = Self;
+    const HAS_TEMPERATURE: bool = true;
+    const IS_UNBIASED: bool = true;
+    const SAMPLES_ARE_EXACT: bool = false;
 
-impl CoupledDraw {
-    fn new(rows: &Rows, tau: f64, g: &mut Generator) -> Result<Self> {
-        let logits = rows.rows.detach();
-        let noise = gumbel_noise(logits.shape(), logits.dtype(), logits.device(), g)?;
-        let perturbed = perturb(&logits, &noise)?;
-        let below = perturbed.broadcast_sub(&perturbed.max_keepdim(D::Minus1)?)?;
-        let relaxed = softmax(&below, tau)?;
-        Ok(Self { hard: one_hot_argmax(&perturbed)?, relaxed, below })
-    }
-
-    fn score(
-        &self,
-        rows: &Rows,
-        tau: f64,
-        loss: Tensor,
-        relaxed_loss: &Tensor,
-        at_relaxed: &Tensor,
-        control: &mut ControlVariate,
-    ) -> Result<Objective> {
-        let p = softmax(&rows.rows.detach(), 1.0)?;
-        let log_prob_grad = (&self.hard - &p)?;
-        let baseline = control.loss.get().unwrap_or(0.0);
-        let h = softmax_grad(&self.relaxed, &at_relaxed.to_dtype(p.dtype())?, tau)?;
-        let q = (h * self.below.exp()?)?;
-        let pathwise = (&q - p.broadcast_mul(&q.sum_keepdim(D::Minus1)?)?)?;
-        let c = (pathwise - weigh(&log_prob_grad, &(relaxed_loss - baseline)?)?)?;
-        let a = weigh(&log_prob_grad, &(loss.detach() - baseline)?)?;
-        let grad = (&a + (&c * control.scale())?)?;
-        control.update(&loss, &a, &c)?;
-        Objective::scored(loss, rows, &grad)
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        let categories = request.categories(Self::NAME)?;
+        let tau = categories.temperature(request.tau, request.logits)?;
+        let perturbed = categories.rows(&categories.perturb(request.logits, request.g)?)?;
+        let (hard, below) = (one_hot_argmax(&perturbed)?, below_largest(&perturbed)?);
+        let relaxed = softmax(&below, &tau)?;
+        let exact = Point::new(categories.restore(&hard)?, Weight::Uniform(1.0));
+        let smooth = Point::new(categories.restore(&relaxed)?, Weight::Uniform(0.0));
+        let points = vec![exact, Point { wants_gradient: true, ..smooth }];
+        let (logits, control) = (request.logits.clone(), request.state.control);
+        Ok(Proposal::new(points, move |evaluations, state| {
+            let (exact, smooth) = (&evaluations[0], &evaluations[1]);
+            let p = softmax(&categories.rows(&logits)?, &ONE)?;
+            let baseline = control.loss.get().unwrap_or(0.0);
+            let score = (hard - &p)?;
+            let h = softmax_vjp(&relaxed, &tau, &categories.rows(smooth.gradient()?)?)?;
+            let q = (h * below.exp()?)?;
+            let pathwise = (&q - p.broadcast_mul(&q.sum_keepdim(D::Minus1)?)?)?;
+            let c = (pathwise - weigh(&score, &(&smooth.loss - baseline)?)?)?;
+            let a = weigh(&score, &(&exact.loss - baseline)?)?;
+            let grad = (&a + (&c * control.scale())?)?;
+            state.control.update(&exact.loss, &a, &c)?;
+            categories.restore(&grad)
+        }))
     }
 }

@@ -3,9 +3,10 @@
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::hard_sample::{Draw, softmax};
-use super::objective::{Loss, Objective, evaluate, latents, weigh};
+use super::objective::{Loss, Objective, weigh};
+use super::rule::{ONE, Request, Rule};
 use super::running_mean::RunningMean;
+use super::{Estimator, EstimatorState, Point, Proposal, Weight};
 use crate::{Error, Generator, Result};
 
 /// The running mean of the loss that [`reinforce`] subtracts: serialise it with a checkpoint.
@@ -57,26 +58,41 @@ pub fn reinforce<E: From<Error>>(
     g: &mut Generator,
     f: &mut Loss<'_, E>,
 ) -> std::result::Result<Objective, E> {
-    latents(logits)?;
-    let draw = Draw::new(logits, 2, g, "reinforce")?;
-    let loss = evaluate(f, &draw.sample()?)?;
-    Ok(score(draw, loss, baseline)?)
+    let mut state = EstimatorState { baseline: *baseline, ..Default::default() };
+    let objective = Estimator::Reinforce.objective(&mut state, logits, 1.0, g, f);
+    *baseline = state.baseline;
+    objective
 }
 
-fn score(draw: Draw, loss: Tensor, baseline: &mut Baseline) -> Result<Objective> {
-    let values = loss.detach().to_dtype(DType::F64)?;
-    let batch = loss.elem_count() as f64;
-    if batch == 0.0 {
-        return Objective::scored(loss, &draw.rows, &draw.hard);
+/// A score function with a running baseline, for every structure.
+#[derive(Clone, Copy)]
+pub(super) struct Reinforce;
+
+impl Rule for Reinforce {
+    const NAME: &'static str = "reinforce";
+    const DEFAULT: Self = Self;
+    const HAS_TEMPERATURE: bool = false;
+    const IS_UNBIASED: bool = true;
+
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        let z = request.structure.sample(request.logits, request.g)?;
+        let point = Point::new(z.clone(), Weight::Uniform(1.0));
+        let (structure, logits) = (request.structure.clone(), request.logits.clone());
+        // Fixed before the loss is seen: so it leaves the mean as it is.
+        let baseline = request.state.baseline.mean();
+        Ok(Proposal::new(vec![point], move |evaluations, state| {
+            let losses = evaluations[0].loss.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            let n = losses.len() as f64;
+            let mean = losses.iter().sum::<f64>() / n;
+            let advantage = losses.iter().map(|loss| match baseline {
+                Some(earlier) => loss - earlier,
+                // The loss minus the mean of the others: (n f_i - Σ f) / (n - 1).
+                None if n > 1.0 => (loss - mean) * n / (n - 1.0),
+                None => *loss,
+            });
+            let advantage = Tensor::from_iter(advantage, z.device())?;
+            state.baseline.0.update(mean);
+            weigh(&(&z - structure.marginals(&logits, &ONE)?)?, &advantage)
+        }))
     }
-    let mean = values.mean_all()?.to_scalar::<f64>()?;
-    let advantage = match baseline.mean() {
-        Some(earlier) => (values - earlier)?,
-        // f_i minus the mean of the others: (n f_i - Σ f) / (n - 1).
-        None if batch > 1.0 => ((values - mean)? * (batch / (batch - 1.0)))?,
-        None => values,
-    };
-    baseline.0.update(mean);
-    let score = (&draw.hard - softmax(&draw.rows.rows.detach(), 1.0)?)?;
-    Objective::scored(loss, &draw.rows, &weigh(&score, &advantage)?)
 }

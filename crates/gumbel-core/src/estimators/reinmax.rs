@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 use candle_core::shape::Dim;
-use gumbel_kernels::StraightThrough;
 
-use super::hard_sample::{self, Draw, Pullback};
+use super::rule::{ONE, Request, Rule};
+use super::{Estimator, Proposal};
+use crate::structure::categories::{softmax, softmax_vjp};
 use crate::{Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample `D` with the gradient `2 J(π_D) - ½ J(π)`, where
@@ -23,7 +24,7 @@ use crate::{Generator, Result, Temperature};
 /// # Shapes
 /// - logits: any; the classes lie along `dim`. Output: the same shape and dtype.
 /// # Gradient
-/// For the logits, exactly zero for masked (`-inf`) classes.
+/// For the logits, exactly zero for masked (`-inf`) classes. None for a tensor of temperatures.
 /// # Errors
 /// Those of [`categorical_straight_through`](super::categorical_straight_through).
 /// # Example
@@ -38,28 +39,31 @@ use crate::{Generator, Result, Temperature};
 /// assert!(z.sqr()?.sum_all()?.backward()?.get(&logits).is_some());
 /// # Ok::<(), gumbel_core::Error>(())
 /// ```
-pub fn reinmax<D: Dim>(logits: &Tensor, tau: f64, dim: D, g: &mut Generator) -> Result<Tensor> {
-    Temperature::new(tau)?;
-    Draw::new(logits, dim, g, "reinmax")?.with(ReinMax { tau })
+pub fn reinmax<D: Dim>(
+    logits: &Tensor,
+    tau: impl Into<Temperature>,
+    dim: D,
+    g: &mut Generator,
+) -> Result<Tensor> {
+    Estimator::ReinMax.sample(logits, tau, dim, g)
 }
 
-pub(super) struct ReinMax {
-    pub(super) tau: f64,
-}
+#[derive(Clone, Copy)]
+pub(super) struct ReinMax;
 
-impl Pullback for ReinMax {
-    fn name(&self) -> &'static str {
-        "reinmax"
-    }
+impl Rule for ReinMax {
+    const NAME: &'static str = "reinmax";
+    const DEFAULT: Self = Self;
+    const HAS_TEMPERATURE: bool = true;
+    const IS_UNBIASED: bool = false;
 
-    fn kernel(&self) -> StraightThrough {
-        StraightThrough::ReinMax { temperature: self.tau as f32 }
-    }
-
-    fn plain(&self, logits: &Tensor, hard: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let middle = ((hard_sample::softmax(logits, self.tau)? + hard)? * 0.5)?;
-        let second = hard_sample::softmax_grad(&middle, grad, 1.0)?;
-        minus_half_first_order(&second, logits, grad)
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        let categories = request.categories(Self::NAME)?;
+        let tau = categories.temperature(request.tau, request.logits)?;
+        request.through_sample(categories, move |logits, hard, grad| {
+            let middle = ((softmax(logits, &tau)? + hard)? * 0.5)?;
+            minus_half_first_order(&softmax_vjp(&middle, &ONE, grad)?, logits, grad)
+        })
     }
 }
 
@@ -69,6 +73,6 @@ pub(super) fn minus_half_first_order(
     logits: &Tensor,
     grad: &Tensor,
 ) -> Result<Tensor> {
-    let first = hard_sample::softmax_grad(&hard_sample::softmax(logits, 1.0)?, grad, 1.0)?;
+    let first = softmax_vjp(&softmax(logits, &ONE)?, &ONE, grad)?;
     Ok(((second * 2.0)? - (first * 0.5)?)?)
 }

@@ -1,12 +1,16 @@
 //! ReinMax-Rao: ReinMax with Gumbel-Rao in place of the straight-through gradient at the midpoint.
 
+use std::f64::consts::LN_2;
+
 use candle_core::Tensor;
 use candle_core::shape::Dim;
-use gumbel_kernels::StraightThrough;
 
-use super::gumbel_rao::{ReservedNoise, check_draws};
-use super::hard_sample::{self, Draw, Pullback};
+use super::gumbel_rao::{check_draws, conditional_noises};
 use super::reinmax::minus_half_first_order;
+use super::rule::{Request, Rule};
+use super::{Estimator, Proposal};
+use crate::op::log_softmax;
+use crate::structure::Categories;
 use crate::{Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample `D` with the gradient `2 J̄ - ½ J(π)`: as [`reinmax`](super::reinmax), but
@@ -22,40 +26,44 @@ use crate::{Generator, Result, Temperature};
 /// # Shapes
 /// - logits: any; the classes lie along `dim`. Output: the same shape and dtype.
 /// # Gradient
-/// For the logits, exactly zero for masked (`-inf`) classes. Taken twice, it is the same twice.
+/// For the logits, exactly zero for masked (`-inf`) classes. Taken twice, it is the same twice. None for a tensor of temperatures.
 /// # Errors
 /// Those of [`gumbel_rao`](super::gumbel_rao).
 pub fn reinmax_rao<D: Dim>(
     logits: &Tensor,
-    tau: f64,
+    tau: impl Into<Temperature>,
     draws: usize,
     dim: D,
     g: &mut Generator,
 ) -> Result<Tensor> {
-    Temperature::new(tau)?;
-    check_draws(draws)?;
-    let draw = Draw::new(logits, dim, g, "reinmax-rao")?;
-    let noise = ReservedNoise::take(&draw.rows.rows, draws, g);
-    draw.with(ReinMaxRao { tau, noise })
+    Estimator::ReinMaxRao { draws }.sample(logits, tau, dim, g)
 }
 
+#[derive(Clone, Copy)]
 pub(super) struct ReinMaxRao {
-    pub(super) tau: f64,
-    pub(super) noise: ReservedNoise,
+    /// How many noises are averaged over.
+    pub(super) draws: usize,
 }
 
-impl Pullback for ReinMaxRao {
-    fn name(&self) -> &'static str {
-        "reinmax-rao"
+impl Rule for ReinMaxRao {
+    const NAME: &'static str = "reinmax-rao";
+    const DEFAULT: Self = Self { draws: 10 };
+    const HAS_TEMPERATURE: bool = true;
+    const IS_UNBIASED: bool = false;
+
+    fn check(self) -> Result<()> {
+        check_draws(self.draws)
     }
 
-    fn kernel(&self) -> StraightThrough {
-        StraightThrough::ReinMaxRao { temperature: self.tau as f32, draws: self.noise.kernel() }
-    }
-
-    fn plain(&self, logits: &Tensor, hard: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let log_middle = ((hard_sample::softmax(logits, 1.0)? + hard)? * 0.5)?.log()?;
-        let second = self.noise.mean_gradient(&log_middle, hard, grad, self.tau)?;
-        minus_half_first_order(&second, logits, grad)
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        let categories = request.categories(Self::NAME)?;
+        let tau = categories.temperature(request.tau, request.logits)?;
+        let noises = conditional_noises(self.draws, request.g);
+        request.through_sample(categories, move |logits, hard, grad| {
+            // ln π_D of the classes that were not sampled; that of the sampled one does not matter.
+            let log_middle = (log_softmax(logits)? - LN_2)?;
+            let second = Categories::conditional_rows_vjp(&log_middle, hard, &tau, &noises, grad)?;
+            minus_half_first_order(&second, logits, grad)
+        })
     }
 }

@@ -2,8 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::hard_sample::Draw;
-use super::objective::{Loss, Objective, evaluate, latents, weigh};
+use super::objective::{Loss, Objective};
+use super::rule::{Request, Rule};
+use super::weighted_sum::weighted_sum;
+use super::{Estimator, EstimatorState, Proposal};
 use crate::{Error, Generator, Result};
 
 /// The mean of `n_samples` score-function estimates, each with the mean of the *other* samples' losses as its
@@ -26,28 +28,43 @@ pub fn rloo<E: From<Error>>(
     g: &mut Generator,
     f: &mut Loss<'_, E>,
 ) -> std::result::Result<Objective, E> {
-    latents(logits)?;
-    if n_samples < 2 {
-        let value = n_samples as f64;
-        return Err(Error::InvalidParameter { name: "n_samples", value, must: "at least 2" }.into());
-    }
-    let mut draws = Vec::with_capacity(n_samples);
-    let mut losses = Vec::with_capacity(n_samples);
-    for _ in 0..n_samples {
-        let draw = Draw::new(logits, 2, g, "rloo")?;
-        losses.push(evaluate(f, &draw.sample()?)?);
-        draws.push(draw);
-    }
-    Ok(score(&draws, &losses)?)
+    let estimator = Estimator::Rloo { samples: n_samples };
+    estimator.objective(&mut EstimatorState::default(), logits, 1.0, g, f)
 }
 
-fn score(draws: &[Draw], losses: &[Tensor]) -> Result<Objective> {
-    let mean = Tensor::stack(losses, 0)?.mean(0)?;
-    let mut grad = draws[0].hard.zeros_like()?;
-    for (draw, loss) in draws.iter().zip(losses) {
-        // ∇ ln p(z_k) = z_k - p, and the weights sum to zero over k: p drops out.
-        let weight = ((loss - &mean)?.detach() / (draws.len() - 1) as f64)?;
-        grad = (grad + weigh(&draw.hard, &weight)?)?;
+/// A score function with a leave-one-out baseline, for every structure.
+#[derive(Clone, Copy)]
+pub(super) struct Rloo {
+    /// How many samples are drawn.
+    pub(super) samples: usize,
+}
+
+impl Rule for Rloo {
+    const NAME: &'static str = "rloo";
+    const DEFAULT: Self = Self { samples: 4 };
+    const HAS_TEMPERATURE: bool = false;
+    const IS_UNBIASED: bool = true;
+
+    fn check(self) -> Result<()> {
+        if self.samples < 2 {
+            let value = self.samples as f64;
+            return Err(Error::InvalidParameter { name: "samples", value, must: "at least 2" });
+        }
+        Ok(())
     }
-    Objective::scored(mean, &draws[0].rows, &grad)
+
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        let mut samples = Vec::with_capacity(self.samples);
+        for _ in 0..self.samples {
+            samples.push(request.structure.sample(request.logits, request.g)?);
+        }
+        let z = Tensor::cat(&samples, 0)?;
+        Proposal::of_stack(z.clone(), self.samples, move |evaluations, _| {
+            let losses: Vec<Tensor> = evaluations.iter().map(|e| e.loss.clone()).collect();
+            let losses = Tensor::stack(&losses, 0)?.to_dtype(z.dtype())?;
+            // ∇ ln p(z_k) = z_k - μ, and the weights sum to zero over k: the marginals μ drop out.
+            let weights = losses.broadcast_sub(&losses.mean_keepdim(0)?)?;
+            weighted_sum(&z, &(weights / (self.samples - 1) as f64)?)
+        })
+    }
 }

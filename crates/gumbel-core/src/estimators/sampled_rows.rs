@@ -1,16 +1,22 @@
 //! Samples and their gradients on slices, for training loops that keep their own buffers.
 
-use candle_core::{Device, Tensor};
-use gumbel_kernels::{
-    ConditionalDraws, SampleError, StraightThrough, gumbel_one_hot, gumbel_softmax, softmax_vjp,
-    straight_through_vjp,
-};
+use std::sync::Arc;
 
-use super::Estimator;
-use super::gapped_straight_through::check_gap;
-use super::gumbel_rao::check_draws;
-use crate::logits::Rows;
-use crate::{Error, Generator, Result, Temperature};
+use candle_core::{Device, Shape, Tensor};
+
+use super::proposal::Pull;
+use super::{Estimator, EstimatorState};
+use crate::op::read_slices;
+use crate::{Error, Generator, Result};
+
+impl Estimator {
+    /// Whether one sample is drawn and the gradient goes through it: straight-through and relaxed estimators, which
+    /// never see the loss's value. These can be had as [`SampledRows`] too.
+    pub fn is_pathwise(self) -> bool {
+        use Estimator::*;
+        !matches!(self, Reinforce | Rloo { .. } | DisArm | Rebar | Enumeration)
+    }
+}
 
 /// The sample of an estimator that draws one and whose gradient goes through it, without tensors.
 ///
@@ -33,19 +39,16 @@ use crate::{Error, Generator, Result, Temperature};
 /// assert!(d_logits.iter().any(|&d| d != 0.0));
 /// # Ok::<(), gumbel_core::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SampledRows {
-    n_classes: usize,
     values: Vec<f32>,
-    /// Logits divided by a forward temperature.
-    tempered: Vec<f32>,
-    gradient: Option<Gradient>,
+    pull: Option<(Arc<Pull>, Shape)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Gradient {
-    Relaxed { temperature: f32 },
-    Exact(StraightThrough),
+impl std::fmt::Debug for SampledRows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.values.fmt(f)
+    }
 }
 
 impl SampledRows {
@@ -64,79 +67,18 @@ impl SampledRows {
         logits: &[f32],
         g: &mut Generator,
     ) -> Result<()> {
-        if estimator.has_temperature() {
-            Temperature::new(tau)?;
+        if !estimator.is_pathwise() {
+            return Err(Error::NotPathwise { estimator: estimator.name() });
         }
-        let temperature = tau as f32;
-        let (noise, position) = g.gumbel_stream();
-        let n_values = logits.len();
-        let draws = |count| ConditionalDraws {
-            count,
-            noise,
-            position: position.wrapping_add(n_values as u64),
-        };
-        let gradient = match estimator {
-            Estimator::GumbelSoftmax => Gradient::Relaxed { temperature },
-            Estimator::StGumbelSoftmax => {
-                Gradient::Exact(StraightThrough::GumbelSoftmax { temperature, noise, position })
-            }
-            Estimator::StraightThrough => Gradient::Exact(StraightThrough::Softmax { temperature }),
-            Estimator::DecoupledStraightThrough { backward_tau } => {
-                Temperature::new(backward_tau)?;
-                Gradient::Exact(StraightThrough::Softmax { temperature: backward_tau as f32 })
-            }
-            Estimator::GappedStraightThrough { gap } => {
-                check_gap(gap)?;
-                Gradient::Exact(StraightThrough::Gapped { temperature, gap: gap as f32 })
-            }
-            Estimator::GumbelRao { draws: count } => {
-                check_draws(count)?;
-                Gradient::Exact(StraightThrough::GumbelRao { temperature, draws: draws(count) })
-            }
-            Estimator::ReinMax => Gradient::Exact(StraightThrough::ReinMax { temperature }),
-            Estimator::ReinMaxRao { draws: count } => {
-                check_draws(count)?;
-                Gradient::Exact(StraightThrough::ReinMaxRao { temperature, draws: draws(count) })
-            }
-            Estimator::Fini => Gradient::Exact(StraightThrough::Fini),
-            Estimator::Reinforce
-            | Estimator::Rloo { .. }
-            | Estimator::DisArm
-            | Estimator::Rebar
-            | Estimator::Enumeration => {
-                return Err(Error::NotPathwise { estimator: estimator.name() });
-            }
-        };
-        let drawn_from = match estimator {
-            Estimator::DecoupledStraightThrough { .. } if tau != 1.0 => {
-                let scale = (1.0 / tau) as f32;
-                self.tempered.clear();
-                self.tempered.extend(logits.iter().map(|l| l * scale));
-                &self.tempered
-            }
-            _ => logits,
-        };
-        self.values.resize(n_values, 0.0);
-        match gradient {
-            Gradient::Relaxed { temperature } => gumbel_softmax(
-                n_classes,
-                temperature,
-                drawn_from,
-                noise,
-                position,
-                &mut self.values,
-            ),
-            Gradient::Exact(_) => {
-                gumbel_one_hot(n_classes, drawn_from, noise, position, &mut self.values)
-            }
-        }
-        .map_err(|error| explain(error, n_classes, logits))?;
-        g.skip(n_values);
-        if let Estimator::GumbelRao { draws } | Estimator::ReinMaxRao { draws } = estimator {
-            g.skip(n_values * draws);
-        }
-        self.n_classes = n_classes;
-        self.gradient = Some(gradient);
+        let shape = (logits.len() / n_classes, 1, n_classes);
+        let logits = Tensor::from_slice(logits, shape, &Device::Cpu)?;
+        let proposal = estimator.propose(&logits, tau, &EstimatorState::default(), g)?;
+        self.values.resize(logits.elem_count(), 0.0);
+        read_slices([&proposal.points()[0].z], |[z]| {
+            self.values.copy_from_slice(z);
+            Ok(())
+        })?;
+        self.pull = proposal.into_pull().map(|pull| (pull, logits.shape().clone()));
         Ok(())
     }
 
@@ -152,7 +94,7 @@ impl SampledRows {
     /// # Errors
     /// [`Error::ShapeMismatch`].
     pub fn backward(&self, logits: &[f32], d_values: &[f32], d_logits: &mut [f32]) -> Result<()> {
-        let (n, z) = (self.n_classes, self.values.as_slice());
+        let z = self.values.as_slice();
         for (what, len) in
             [("logits", logits.len()), ("d_values", d_values.len()), ("d_logits", d_logits.len())]
         {
@@ -160,27 +102,11 @@ impl SampledRows {
                 return Err(Error::ShapeMismatch { what, got: vec![len], expected: vec![z.len()] });
             }
         }
-        match self.gradient {
-            None => Ok(()),
-            Some(Gradient::Relaxed { temperature }) => {
-                softmax_vjp(n, temperature, z, d_values, d_logits)
-            }
-            Some(Gradient::Exact(estimator)) => {
-                straight_through_vjp(n, estimator, logits, z, d_values, d_logits)
-            }
-        }
-        .map_err(|error| candle_core::Error::wrap(error).into())
+        let Some((pull, shape)) = &self.pull else { return Ok(()) };
+        let d_values = Tensor::from_slice(d_values, shape, &Device::Cpu)?;
+        read_slices([&pull(&d_values)?], |[d]| {
+            d_logits.copy_from_slice(d);
+            Ok(())
+        })
     }
-}
-
-/// The same error as for a tensor: it names the logit or the row.
-fn explain(error: SampleError, n_classes: usize, logits: &[f32]) -> Error {
-    if matches!(error, SampleError::Row { .. }) {
-        let shape = (logits.len() / n_classes, n_classes);
-        let rows = Tensor::from_slice(logits, shape, &Device::Cpu);
-        if let Err(named) = rows.map_err(Error::from).and_then(|rows| Rows::new(&rows, 1)) {
-            return named;
-        }
-    }
-    candle_core::Error::wrap(error).into()
 }

@@ -1,10 +1,10 @@
-//! The straight-through estimator: an exact sample forward, the gradient of the probabilities backward.
+//! The straight-through estimator of the marginals: an exact sample forward, the gradient of the probabilities backward.
 
 use candle_core::Tensor;
 use candle_core::shape::Dim;
-use gumbel_kernels::StraightThrough as Kernel;
 
-use super::hard_sample::{self, Draw, Pullback};
+use super::rule::{Request, Rule};
+use super::{Estimator, Proposal};
 use crate::{Generator, Result, Temperature};
 
 /// Draws an exact one-hot sample of `softmax(logits)` whose gradient is that of `softmax(logits / τ)`.
@@ -21,7 +21,7 @@ use crate::{Generator, Result, Temperature};
 /// # Shapes
 /// - logits: any; the classes lie along `dim`. Output: the same shape and dtype.
 /// # Gradient
-/// For the logits, exactly zero for masked (`-inf`) classes.
+/// For the logits, exactly zero for masked (`-inf`) classes; for a tensor of temperatures, that of `softmax(logits / τ)`.
 /// # Errors
 /// [`Error::InvalidTemperature`](crate::Error::InvalidTemperature),
 /// [`Error::InvalidLogit`](crate::Error::InvalidLogit), [`Error::AllMasked`](crate::Error::AllMasked),
@@ -40,29 +40,28 @@ use crate::{Generator, Result, Temperature};
 /// ```
 pub fn categorical_straight_through<D: Dim>(
     logits: &Tensor,
-    tau: f64,
+    tau: impl Into<Temperature>,
     dim: D,
     g: &mut Generator,
 ) -> Result<Tensor> {
-    Temperature::new(tau)?;
-    Draw::new(logits, dim, g, "straight-through")?.with(StraightThrough { tau })
+    Estimator::StraightThrough.sample(logits, tau, dim, g)
 }
 
-/// The gradient of `softmax(logits / τ)`.
-pub(super) struct StraightThrough {
-    pub(super) tau: f64,
-}
+/// An exact sample with the gradient of the marginals, for every structure.
+#[derive(Clone, Copy)]
+pub(super) struct StraightThrough;
 
-impl Pullback for StraightThrough {
-    fn name(&self) -> &'static str {
-        "straight-through"
-    }
+impl Rule for StraightThrough {
+    const NAME: &'static str = "straight-through";
+    const DEFAULT: Self = Self;
+    const HAS_TEMPERATURE: bool = true;
+    const IS_UNBIASED: bool = false;
 
-    fn kernel(&self) -> Kernel {
-        Kernel::Softmax { temperature: self.tau as f32 }
-    }
-
-    fn plain(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        hard_sample::softmax_grad(&hard_sample::softmax(logits, self.tau)?, grad, self.tau)
+    fn propose(self, request: Request<'_>) -> Result<Proposal> {
+        let z = request.structure.sample(request.logits, request.g)?;
+        let (logits, scores) = (request.logits.clone(), request.logits.clone());
+        let (structure, tau) = (request.structure.clone(), request.tau.clone());
+        let pull = move |grad: &Tensor| structure.marginals_vjp(&logits, &tau, grad);
+        Ok(Proposal::through(z, pull).with_scores(move || Ok(scores.clone())))
     }
 }

@@ -48,7 +48,7 @@ pub(crate) use bits::{sigmoid, softplus};
 pub(crate) use entropy::{kl_to_uniform, neg_entropy};
 pub(crate) use gamma::{EULER_GAMMA, digamma, ln_gamma};
 pub(crate) use log_softmax::log_softmax;
-pub(crate) use softmax::{composition as plain_softmax, softmax, softmax_grad};
+pub(crate) use softmax::{softmax, softmax_grad};
 
 use crate::{Error, Result};
 

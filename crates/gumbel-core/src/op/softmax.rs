@@ -19,7 +19,7 @@ pub(crate) fn softmax(x: &Tensor, tau: f64) -> Result<Tensor> {
 }
 
 /// [`softmax`] in candle's operations.
-pub(crate) fn composition(x: &Tensor, tau: f64) -> Result<Tensor> {
+fn composition(x: &Tensor, tau: f64) -> Result<Tensor> {
     // Divided, not multiplied by 1/τ, which overflows for the smallest τ.
     let e = (x.broadcast_sub(&largest(x)?)? / tau)?.exp()?;
     Ok(e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?)

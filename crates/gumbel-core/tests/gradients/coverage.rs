@@ -39,7 +39,7 @@ const NO_GRADIENT: &[&str] = &[
 ];
 
 /// The modes of discrete distributions are constants, and so are temperatures as they were given. What estimators
-/// have learnt are numbers, and slices are in no graph.
+/// have learnt are numbers. Proposals and slices are in no graph.
 const NO_GRADIENT_IN: &[&str] = &[
     "categorical::mode",
     "one_hot_categorical::mode",
@@ -49,6 +49,12 @@ const NO_GRADIENT_IN: &[&str] = &[
     "logit_relaxed_bernoulli::temperature",
     "relaxed_bernoulli::temperature",
     "rebar::scale",
+    "estimator::propose",
+    "estimator::propose_on",
+    "proposal::points",
+    "proposal::stacked",
+    "proposal::combine",
+    "proposal::split",
     "reinforce::mean",
     "sampled_rows::draw",
     "sampled_rows::values",

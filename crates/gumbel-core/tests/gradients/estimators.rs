@@ -1,10 +1,13 @@
 //! The entries of the estimators: samples with their gradient, and losses at samples.
 
 use candle_core::{D, Tensor};
-use gumbel_core::Result;
-use gumbel_core::estimators::*;
+use std::sync::Arc;
 
-use crate::table::{Entry, Inputs, entry, fresh, jumping, logits, scale, t};
+use gumbel_core::estimators::*;
+use gumbel_core::structure::{Bits, Structure};
+use gumbel_core::{Result, Temperature};
+
+use crate::table::{Entry, Inputs, entry, fresh, jumping, logits, scale, t, tau};
 
 /// For losses: a batch of one with two latents of three categories.
 fn latents(logits: &Tensor) -> Result<Tensor> {
@@ -27,6 +30,8 @@ fn losses() -> Tensor {
 }
 
 const SAMPLE: Inputs<'_> = &[("logits", logits)];
+const WITH_TAU: Inputs<'_> = &[("logits", logits), ("tau", tau)];
+const RELAXED: Inputs<'_> = &[("logits", logits), ("tau", tau), ("decoder", scale)];
 const LOSS: Inputs<'_> = &[("logits", logits), ("decoder", scale)];
 
 pub(crate) fn estimators() -> Vec<Entry> {
@@ -34,11 +39,17 @@ pub(crate) fn estimators() -> Vec<Entry> {
         jumping("straight_through::categorical_straight_through", SAMPLE, |x| {
             categorical_straight_through(&x[0], 1.3, 1, &mut fresh())
         }),
+        jumping("straight_through::categorical_straight_through", WITH_TAU, |x| {
+            categorical_straight_through(&x[0], &x[1], 1, &mut fresh())
+        }),
         jumping("decoupled_straight_through::decoupled_straight_through", SAMPLE, |x| {
             decoupled_straight_through(&x[0], 0.8, 1.3, 1, &mut fresh())
         }),
         jumping("gapped_straight_through::gapped_straight_through", SAMPLE, |x| {
             gapped_straight_through(&x[0], 0.7, 1.0, 1, &mut fresh())
+        }),
+        jumping("gapped_straight_through::gapped_straight_through", WITH_TAU, |x| {
+            gapped_straight_through(&x[0], &x[1], 1.0, 1, &mut fresh())
         }),
         jumping("gumbel_rao::gumbel_rao", SAMPLE, |x| gumbel_rao(&x[0], 0.7, 3, 1, &mut fresh())),
         jumping("reinmax::reinmax", SAMPLE, |x| reinmax(&x[0], 1.0, 1, &mut fresh())),
@@ -73,6 +84,22 @@ pub(crate) fn estimators() -> Vec<Entry> {
             expected_loss(&latents(&x[0])?, &x[1])
         }),
     ];
+    all.push(entry("estimator::objective", RELAXED, |x| {
+        let mut f = |z: &Tensor| decode(z, &x[2]);
+        let (logits, state) = (latents(&x[0])?, &mut EstimatorState::default());
+        let objective =
+            Estimator::GumbelSoftmax.objective(state, &logits, &x[1], &mut fresh(), &mut f);
+        Ok(objective?.surrogate)
+    }));
+    all.push(entry("estimator::objective_on", RELAXED, |x| {
+        let mut f = |z: &Tensor| decode(z, &x[2]);
+        let (logits, state) = (latents(&x[0])?, &mut EstimatorState::default());
+        let bits: Arc<dyn Structure> = Arc::new(Bits);
+        let at = (&logits, Temperature::from(&x[1]));
+        let objective =
+            Estimator::GumbelSoftmax.objective_on(&bits, state, at, &mut fresh(), &mut f);
+        Ok(objective?.surrogate)
+    }));
     all.extend(Estimator::ALL.map(|estimator| {
         jumping("estimator::objective", LOSS, move |x| {
             let logits = match estimator {

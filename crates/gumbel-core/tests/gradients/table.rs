@@ -71,7 +71,7 @@ fn noise() -> Tensor {
     t([[0.2, 1.4, -0.7], [-0.3, 2.2, 0.6]])
 }
 
-fn tau() -> Tensor {
+pub(crate) fn tau() -> Tensor {
     t([[0.7], [1.6]])
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::*;
 use crate::estimators::*;
-use crate::{Error, sample_one_hot};
+use crate::{Error, Temperature, sample_one_hot};
 
 fn usable() -> impl Iterator<Item = (Estimator, usize)> {
     // Each with a number of categories that it takes.
@@ -71,7 +71,7 @@ fn the_decoder_gets_the_ordinary_gradient_of_the_reported_loss() {
         let grads = objective.surrogate.sum_all().unwrap().backward().unwrap();
         // The samples the reported loss is the mean over; REBAR's relaxed one is not among them.
         let samples = match estimator {
-            Estimator::Rebar => seen.borrow().last().cloned().into_iter().collect(),
+            Estimator::Rebar => seen.borrow().first().cloned().into_iter().collect(),
             Estimator::Enumeration => continue,
             _ => seen.take(),
         };
@@ -140,7 +140,7 @@ fn bad_logits_temperatures_and_losses_are_errors() {
         let error = error_of(estimator, &spoilt(f32::NEG_INFINITY, n_categories), 1.0);
         assert!(matches!(error, Error::AllMasked { .. }), "{estimator}: {error}");
         let flat = good.flatten_from(1).unwrap();
-        assert!(matches!(error_of(estimator, &flat, 1.0), Error::Candle(_)), "{estimator}");
+        assert!(matches!(error_of(estimator, &flat, 1.0), Error::UnexpectedShape { .. }));
         for tau in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             if estimator.has_temperature() {
                 let error = error_of(estimator, &good, tau);
@@ -177,6 +177,142 @@ fn parameters_out_of_range_are_errors() {
     let error = error_of(Estimator::Enumeration, &many, 1.0);
     assert!(matches!(error, Error::InvalidParameter { value: 19683.0, .. }), "{error}");
     assert_eq!(all_codes(7, 4, DType::U8, &Device::Cpu).unwrap().dims()[0], MAX_CODES);
+}
+
+#[test]
+fn empty_batches_have_empty_gradients() {
+    for dtype in [DType::BF16, DType::F32, DType::F64] {
+        for (estimator, n_categories) in usable() {
+            let logits = Var::zeros((0, 2, n_categories), dtype, &Device::Cpu).unwrap();
+            let w = weights(n_categories, dtype);
+            let mut f = |z: &Tensor| decode(z, &w);
+            let (mut state, mut g) = (EstimatorState::default(), Generator::new(1));
+            let objective = estimator.objective(&mut state, &logits, 1.0, &mut g, &mut f).unwrap();
+            assert_eq!(objective.loss.dims(), [0], "{estimator}");
+            let grads = objective.surrogate.sum_all().unwrap().backward().unwrap();
+            assert_eq!(grads.get(&logits).unwrap().dims(), logits.dims(), "{estimator}");
+            assert_eq!(state, EstimatorState::default(), "{estimator}");
+        }
+    }
+}
+
+/// Calls the loss on plain tensors, with its gradient from a graph of its own.
+fn evaluations(proposal: &Proposal, w: &Var) -> Vec<Evaluation> {
+    let mut all = Vec::new();
+    for point in proposal.points() {
+        assert!(!point.z.track_op());
+        let z = Var::from_tensor(&point.z).unwrap();
+        let loss = decode(z.as_tensor(), w).unwrap();
+        let grads = loss.sum_all().unwrap().backward().unwrap();
+        let gradient = point.wants_gradient.then(|| grads.get(&z).unwrap().clone());
+        all.push(Evaluation { loss: loss.detach(), gradient });
+    }
+    all
+}
+
+#[test]
+fn a_proposal_without_a_graph_has_the_gradient_of_the_objective() {
+    for dtype in [DType::BF16, DType::F32, DType::F64] {
+        for (estimator, n_categories) in usable() {
+            let logits = some_logits((4, 2, n_categories), dtype);
+            let w = weights(n_categories, dtype);
+            let (mut learnt, mut state) = (EstimatorState::default(), EstimatorState::default());
+            // The second step uses what the first has learnt.
+            for seed in [1, 2] {
+                let mut f = |z: &Tensor| decode(z, &w);
+                let (mut g, mut again) = (Generator::new(seed), Generator::new(seed));
+                let objective =
+                    estimator.objective(&mut learnt, &logits, 0.8, &mut g, &mut f).unwrap();
+                let grads = objective.surrogate.sum_all().unwrap().backward().unwrap();
+                let proposal = estimator.propose(&logits, 0.8, &state, &mut again).unwrap();
+                let stacked = proposal.stacked().unwrap();
+                assert_eq!(stacked.dims()[0], 4 * proposal.points().len(), "{estimator}");
+                let parts = stacked.chunk(proposal.points().len(), 0).unwrap();
+                for (point, part) in proposal.points().iter().zip(&parts) {
+                    assert_eq!(values(&point.z), values(part), "{estimator}");
+                }
+                let evaluations = evaluations(&proposal, &w);
+                let d_logits = proposal.combine(&evaluations, &mut state).unwrap();
+                assert_eq!((d_logits.dims(), d_logits.dtype()), (logits.dims(), dtype));
+                assert_eq!(values(&d_logits), values(grads.get(&logits).unwrap()), "{estimator}");
+                assert_eq!((state, g.state()), (learnt, again.state()), "{estimator}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_weights_of_the_points_sum_to_one() {
+    for (estimator, n_categories) in usable() {
+        let logits = some_logits((4, 2, n_categories), DType::F64);
+        let (state, mut g) = (EstimatorState::default(), Generator::new(1));
+        let proposal = estimator.propose(&logits, 0.8, &state, &mut g).unwrap();
+        let mut total = vec![0.0; 4];
+        for point in proposal.points() {
+            let weights = match &point.weight {
+                Weight::Uniform(weight) => vec![*weight; 4],
+                Weight::PerRow(weights) => values(weights),
+            };
+            total.iter_mut().zip(weights).for_each(|(total, weight)| *total += weight);
+        }
+        assert_close(estimator.name(), &total, &[1.0; 4], 1e-13);
+    }
+}
+
+#[test]
+fn evaluations_that_do_not_fit_are_refused() {
+    for (estimator, n_categories) in usable() {
+        let logits = some_logits((4, 2, n_categories), DType::F64);
+        let w = weights(n_categories, DType::F64);
+        let combine = |spoil: fn(&mut Vec<Evaluation>)| {
+            let (mut state, mut g) = (EstimatorState::default(), Generator::new(1));
+            let proposal = estimator.propose(&logits, 0.8, &state, &mut g).unwrap();
+            let mut all = evaluations(&proposal, &w);
+            spoil(&mut all);
+            let wanted = proposal.points().iter().any(|p| p.wants_gradient);
+            (proposal.combine(&all, &mut state), wanted)
+        };
+        let (result, _) = combine(|all| drop(all.pop()));
+        assert!(matches!(result, Err(Error::ShapeMismatch { what: "evaluations", .. })));
+        let (result, _) = combine(|all| all[0].loss = all[0].loss.narrow(0, 0, 3).unwrap());
+        assert!(matches!(result, Err(Error::ShapeMismatch { what: "the loss", .. })));
+        let (result, wanted) = combine(|all| all.iter_mut().for_each(|e| e.gradient = None));
+        assert_eq!(wanted, matches!(result, Err(Error::MissingGradient { .. })), "{estimator}");
+    }
+}
+
+#[test]
+fn a_temperature_for_each_row_is_that_row_s_number() {
+    let taus = [0.6, 1.0, 1.7];
+    for dtype in [DType::F32, DType::F64] {
+        let tensor = Tensor::new(&taus, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let tensor = Var::from_tensor(&tensor.reshape((3, 1, 1)).unwrap()).unwrap();
+        for (estimator, n_categories) in usable().filter(|(e, _)| e.has_temperature()) {
+            let logits = some_logits((3, 2, n_categories), dtype);
+            let w = weights(n_categories, dtype);
+            let gradient = |tau: Temperature| {
+                let (mut state, mut g) = (EstimatorState::default(), Generator::new(1));
+                let mut f = |z: &Tensor| decode(z, &w);
+                let objective =
+                    estimator.objective(&mut state, &logits, tau, &mut g, &mut f).unwrap();
+                let grads = objective.surrogate.sum_all().unwrap().backward().unwrap();
+                (values(grads.get(&logits).unwrap()), grads.get(&tensor).map(values))
+            };
+            let (rows, of_tau) = gradient(Temperature::from(tensor.as_tensor()));
+            let len = 2 * n_categories;
+            for (row, tau) in taus.iter().enumerate() {
+                let (number, _) = gradient(Temperature::Fixed(*tau));
+                let range = row * len..(row + 1) * len;
+                assert_close(estimator.name(), &rows[range.clone()], &number[range], 1e-5);
+            }
+            use Estimator::*;
+            let documented = matches!(
+                estimator,
+                GumbelSoftmax | StGumbelSoftmax | StraightThrough | GappedStraightThrough { .. }
+            );
+            assert_eq!(of_tau.is_some(), documented, "{estimator}");
+        }
+    }
 }
 
 #[test]
@@ -257,7 +393,8 @@ fn noise_of_the_backward_pass_is_set_aside_and_the_same_each_time() {
         let logits = some_logits((5, 2, 3), dtype);
         let mut g = Generator::new(2);
         let z = gumbel_rao(&logits, 0.5, 7, 2, &mut g).unwrap();
-        assert_eq!(g.state().position, 30 * 8 * words_each);
+        // In streams of their own: the sample alone moves the generator.
+        assert_eq!(g.state().position, 30 * words_each);
         let weights = logits.cos().unwrap().detach();
         let total = (z * weights).unwrap().sum_all().unwrap();
         let gradient = || values(total.backward().unwrap().get(&logits).unwrap());
