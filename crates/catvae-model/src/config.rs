@@ -1,8 +1,9 @@
-//! The sizes of the network, checked once.
+//! The section `[model]` of a configuration: sizes, network and likelihood, checked once.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Activation, Error, Result};
+use crate::layer::{Activation, Layer};
+use crate::{Error, Layered, Likelihood, Mlp, Network, NetworkConfig, Result, Sizes};
 
 /// What follows the encoder's last layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,117 +12,180 @@ pub enum LogitsActivation {
     /// Logits as the last layer gives them: any real number.
     #[default]
     Linear,
-    /// A ReLU on the logits, as the article's own network has it: no logit is below zero.
+    /// A ReLU on the logits: no logit is below zero.
     Relu,
 }
 
-impl LogitsActivation {
-    /// The activation of the encoder's last layer.
-    pub fn activation(self) -> Activation {
-        match self {
-            Self::Linear => Activation::Identity,
-            Self::Relu => Activation::Relu,
-        }
-    }
-}
-
-/// Sizes of a [`crate::CategoricalVae`].
+/// What a [`crate::CategoricalVae`] is built from.
 ///
 /// | field | default | purpose | range |
 /// |---|---|---|---|
-/// | `n_pixels` | 784 | pixels of an image | ≥ 1 |
-/// | `hidden` | `[512, 256]` | hidden widths of the encoder; the decoder mirrors them | each ≥ 1; may be empty |
+/// | `image_shape` | `[28, 28]` | rows and columns of an image | each ≥ 1 |
 /// | `n_latents` | 30 | categorical variables of a code | ≥ 1 |
 /// | `n_categories` | 10 | categories of each variable | ≥ 2 |
 /// | `logits` | `linear` | what follows the encoder's last layer | `linear`, `relu` |
+/// | `likelihood` | `bernoulli` | the law of the pixels | [`Likelihood::NAMES`] |
+/// | `network` | `mlp` | the layers of encoder and decoder | [`NetworkConfig::NAMES`], or a table with its fields |
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(from = "Table")]
 pub struct ModelConfig {
-    /// Pixels of an image.
-    pub n_pixels: usize,
-    /// Hidden widths of the encoder, from the image inwards; the decoder mirrors them.
-    pub hidden: Vec<usize>,
+    /// Rows and columns of an image.
+    pub image_shape: [usize; 2],
     /// Categorical variables of a code.
     pub n_latents: usize,
     /// Categories of each variable.
     pub n_categories: usize,
     /// What follows the encoder's last layer.
     pub logits: LogitsActivation,
+    /// The law of the pixels.
+    pub likelihood: Likelihood,
+    /// The layers of encoder and decoder.
+    pub network: NetworkConfig,
+}
+
+/// The table in a file. The fields of runs of format 1 are read too: they had one kind of network.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Table {
+    image_shape: Option<[usize; 2]>,
+    n_latents: usize,
+    n_categories: usize,
+    logits: LogitsActivation,
+    likelihood: Likelihood,
+    network: NetworkConfig,
+    /// Format 1.
+    n_pixels: Option<usize>,
+    /// Format 1.
+    hidden: Option<Vec<usize>>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        let ModelConfig { image_shape: _, n_latents, n_categories, logits, likelihood, network } =
+            ModelConfig::default();
+        Self {
+            image_shape: None,
+            n_latents,
+            n_categories,
+            logits,
+            likelihood,
+            network,
+            n_pixels: None,
+            hidden: None,
+        }
+    }
+}
+
+impl From<Table> for ModelConfig {
+    fn from(table: Table) -> Self {
+        let one_row = table.n_pixels.map(|n_pixels| [1, n_pixels]);
+        Self {
+            image_shape: table.image_shape.or(one_row).unwrap_or([28, 28]),
+            n_latents: table.n_latents,
+            n_categories: table.n_categories,
+            logits: table.logits,
+            likelihood: table.likelihood,
+            network: match table.hidden {
+                Some(hidden) => Mlp { hidden }.into(),
+                None => table.network,
+            },
+        }
+    }
 }
 
 impl Default for ModelConfig {
     fn default() -> Self {
         Self {
-            n_pixels: 784,
-            hidden: vec![512, 256],
+            image_shape: [28, 28],
             n_latents: 30,
             n_categories: 10,
             logits: LogitsActivation::Linear,
+            likelihood: Likelihood::Bernoulli,
+            network: NetworkConfig::default(),
         }
     }
 }
 
+/// Weights that a network may have: their bytes can then be counted everywhere.
+const MOST_WEIGHTS: usize = 1 << 31;
+
 impl ModelConfig {
+    /// A multilayer perceptron for images of a shape, with a code of `[n_latents, n_categories]`.
+    pub fn mlp(
+        image_shape: [usize; 2],
+        hidden: &[usize],
+        [n_latents, n_categories]: [usize; 2],
+    ) -> Self {
+        let network = Mlp { hidden: hidden.to_vec() }.into();
+        Self { image_shape, n_latents, n_categories, network, ..Self::default() }
+    }
+
+    /// Pixels of an image.
+    pub fn n_pixels(&self) -> usize {
+        self.image_shape[0] * self.image_shape[1]
+    }
+
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::TooSmall`] naming the field; [`Error::TooLarge`] when the weights could not be
-    /// addressed.
+    /// [`Error::TooSmall`] naming the field; [`Error::TooLarge`] when the weights could not be addressed; a network
+    /// that cannot be built for the images.
     pub fn check(&self) -> Result<()> {
+        self.build().map(drop)
+    }
+
+    /// The networks of the model.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`].
+    pub(crate) fn build(&self) -> Result<Layered> {
         let at_least = |field, minimum, value| {
             if value < minimum { Err(Error::TooSmall { field, minimum, value }) } else { Ok(()) }
         };
-        at_least("n_pixels", 1, self.n_pixels)?;
-        for &width in &self.hidden {
-            at_least("hidden", 1, width)?;
-        }
-        at_least("n_latents", 1, self.n_latents)?;
+        at_least("model.image_shape", 1, self.image_shape[0].min(self.image_shape[1]))?;
+        at_least("model.n_latents", 1, self.n_latents)?;
         // One category has nothing to choose: its logits get no gradient and its KL is zero.
-        at_least("n_categories", 2, self.n_categories)?;
-        let layers = [self.n_pixels].into_iter().chain(self.hidden.iter().copied());
-        let code = self.n_latents.checked_mul(self.n_categories);
-        let too_large = || Error::TooLarge {
-            layers: layers
-                .clone()
-                .chain([self.n_latents.saturating_mul(self.n_categories)])
-                .collect(),
+        at_least("model.n_categories", 2, self.n_categories)?;
+        let counted = |a: usize, b: usize| a.checked_mul(b).filter(|&n| n <= MOST_WEIGHTS);
+        let code_width =
+            counted(self.n_latents, self.n_categories).ok_or(Error::TooLarge { of: "the code" })?;
+        counted(self.image_shape[0], self.image_shape[1])
+            .ok_or(Error::TooLarge { of: "an image" })?;
+        let sizes = Sizes { image_shape: self.image_shape, code_width };
+        let last = match self.logits {
+            LogitsActivation::Linear => Activation::Identity,
+            LogitsActivation::Relu => Activation::Relu,
         };
-        let widths: Vec<usize> = layers.clone().chain([code.ok_or_else(too_large)?]).collect();
-        let mut n_weights = 0_usize;
-        for pair in widths.windows(2) {
-            n_weights = pair[0]
-                .checked_mul(pair[1])
-                .and_then(|n| n.checked_add(n_weights))
-                .filter(|&n| n <= 1 << 31)
-                .ok_or_else(too_large)?;
+        Ok(Layered {
+            encoder: chain("encoder", self.network.encoder(&sizes, last)?)?,
+            decoder: chain("decoder", self.network.decoder(&sizes)?)?,
+            likelihood: self.likelihood,
+        })
+    }
+}
+
+/// Chains layers whose sizes make sense and whose weights can be counted.
+fn chain(prefix: &str, layers: Vec<Box<dyn Layer>>) -> Result<Network> {
+    let mut n_weights = 0_usize;
+    for layer in &layers {
+        let shape = layer.weight_shape();
+        if shape.contains(&0) {
+            let field = "model.network: every width";
+            return Err(Error::TooSmall { field, minimum: 1, value: 0 });
         }
-        Ok(())
+        let len = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size));
+        n_weights = len
+            .and_then(|len| len.checked_add(n_weights))
+            .filter(|&n| n <= MOST_WEIGHTS)
+            .ok_or(Error::TooLarge { of: "a network" })?;
     }
-
-    /// Width of the code as the decoder sees it: `n_latents · n_categories`.
-    pub fn code_width(&self) -> usize {
-        self.n_latents * self.n_categories
-    }
-
-    /// Widths of the encoder's layers, from pixels to logits.
-    pub fn encoder_widths(&self) -> Vec<usize> {
-        let mut widths = vec![self.n_pixels];
-        widths.extend(&self.hidden);
-        widths.push(self.code_width());
-        widths
-    }
-
-    /// Widths of the decoder's layers, from code to pixel logits.
-    pub fn decoder_widths(&self) -> Vec<usize> {
-        let mut widths = self.encoder_widths();
-        widths.reverse();
-        widths
-    }
+    Ok(Network::chain(prefix, layers))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Conv;
 
     fn error_of(change: impl FnOnce(&mut ModelConfig)) -> String {
         let mut config = ModelConfig::default();
@@ -129,25 +193,55 @@ mod tests {
         config.check().unwrap_err().to_string()
     }
 
+    fn widths(network: &Network) -> Vec<usize> {
+        let first = network.layers().next().map(|layer| layer.inputs());
+        first.into_iter().chain(network.layers().map(|layer| layer.outputs())).collect()
+    }
+
     #[test]
-    fn default_is_the_article() {
-        let config = ModelConfig::default();
-        config.check().unwrap();
-        assert_eq!(config.encoder_widths(), [784, 512, 256, 300]);
-        assert_eq!(config.decoder_widths(), [300, 256, 512, 784]);
+    fn default_is_784_512_256_300_and_back() {
+        let built = ModelConfig::default().build().unwrap();
+        assert_eq!(widths(&built.encoder), [784, 512, 256, 300]);
+        assert_eq!(widths(&built.decoder), [300, 256, 512, 784]);
+    }
+
+    #[test]
+    fn the_convolutional_default_has_as_many_parameters_and_ends_at_seven_by_seven() {
+        let network = Conv::default().into();
+        let conv = ModelConfig { network, ..ModelConfig::default() }.build().unwrap();
+        assert_eq!(widths(&conv.encoder), [784, 32 * 14 * 14, 32 * 7 * 7, 320, 300]);
+        assert_eq!(widths(&conv.decoder), [300, 320, 32 * 7 * 7, 32 * 14 * 14, 784]);
+        let mlp = ModelConfig::default().build().unwrap();
+        let count = |built: &Layered| built.encoder.n_parameters() + built.decoder.n_parameters();
+        let ratio = count(&conv) as f64 / count(&mlp) as f64;
+        assert!((ratio - 1.0).abs() < 0.02, "{} and {}", count(&conv), count(&mlp));
     }
 
     #[test]
     fn senseless_sizes_are_named() {
-        assert_eq!(error_of(|c| c.n_latents = 0), "n_latents must be at least 1, but is 0");
-        assert_eq!(error_of(|c| c.n_categories = 1), "n_categories must be at least 2, but is 1");
-        assert_eq!(error_of(|c| c.n_pixels = 0), "n_pixels must be at least 1, but is 0");
-        assert_eq!(error_of(|c| c.hidden = vec![512, 0]), "hidden must be at least 1, but is 0");
+        let error = error_of(|c| c.n_latents = 0);
+        assert_eq!(error, "model.n_latents must be at least 1, but is 0");
+        let error = error_of(|c| c.n_categories = 1);
+        assert_eq!(error, "model.n_categories must be at least 2, but is 1");
+        let error = error_of(|c| c.image_shape = [28, 0]);
+        assert_eq!(error, "model.image_shape must be at least 1, but is 0");
+        let error = error_of(|c| c.network = Mlp { hidden: vec![512, 0] }.into());
+        assert_eq!(error, "model.network: every width must be at least 1, but is 0");
+        let error = error_of(|c| c.network = Conv { channels: vec![8; 3], hidden: vec![] }.into());
+        assert!(error.contains("28 x 28 pixels cannot be halved 3 times"), "{error}");
     }
 
     #[test]
     fn sizes_beyond_memory_are_refused_without_overflow() {
-        assert!(error_of(|c| c.n_latents = usize::MAX).contains("2^31"));
-        assert!(error_of(|c| c.hidden = vec![1 << 20, 1 << 20]).contains("2^31"));
+        let huge = usize::MAX;
+        assert!(error_of(|c| c.n_latents = huge).contains("2^31"));
+        assert!(error_of(|c| c.image_shape = [huge, huge]).contains("2^31"));
+        for hidden in [vec![1 << 20, 1 << 20], vec![huge, huge]] {
+            assert!(error_of(|c| c.network = Mlp { hidden }.into()).contains("2^31"));
+        }
+        let channels = vec![huge, huge];
+        assert!(
+            error_of(|c| c.network = Conv { channels, hidden: vec![] }.into()).contains("2^31")
+        );
     }
 }

@@ -16,11 +16,22 @@ pub enum Error {
         /// The value given.
         value: usize,
     },
-    /// The network would not fit into an addressable amount of memory.
-    #[error("the layers {layers:?} have more than 2^31 weights together: make the sizes smaller")]
+    /// A size would not fit into an addressable amount of memory.
+    #[error("{of} has more than 2^31 values: make the sizes of the model smaller")]
     TooLarge {
-        /// Widths from pixels to logits.
-        layers: Vec<usize>,
+        /// What has.
+        of: &'static str,
+    },
+    /// A convolution halves rows and columns, and these cannot be halved so often.
+    #[error(
+        "images of {} x {} pixels cannot be halved {times} times: give the network fewer channels, \
+         or images whose sides 2^{times} divides", image_shape[0], image_shape[1]
+    )]
+    NotHalvable {
+        /// Rows and columns of the images.
+        image_shape: [usize; 2],
+        /// The number of convolutions.
+        times: usize,
     },
     /// An input tensor has another shape than the configuration says.
     #[error("{what} must have the shape {expected}, but has {actual:?}")]

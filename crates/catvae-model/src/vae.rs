@@ -1,108 +1,103 @@
-//! The model: an encoder to categorical logits and a mirrored decoder.
+//! The categorical VAE: an encoder to logits, a decoder to pixels, each a chain of layers.
 
-use std::collections::HashMap;
-
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use gumbel_core::Generator;
 
-use crate::{Activation, Error, Mlp, ModelConfig, Parameter, Result};
+use crate::{Error, Likelihood, Model, ModelConfig, Network, Parameter, Result, uniform_fan_in};
 
-/// A categorical VAE with MLP encoder and decoder.
+/// A categorical VAE of two networks, which train on the fast step of the CPU.
 #[derive(Clone, Debug)]
 pub struct CategoricalVae {
     config: ModelConfig,
-    encoder: Mlp,
-    decoder: Mlp,
+    layered: Layered,
+    /// The encoder's, then the decoder's.
+    parameters: Vec<Var>,
 }
 
-impl CategoricalVae {
-    /// Draws initial parameters, encoder first, from PyTorch's law for `nn.Linear`.
-    ///
-    /// # Errors
-    /// Those of [`ModelConfig::check`].
-    pub fn initialise(
+/// The model without its parameters: what each of them is used for.
+#[derive(Clone, Debug)]
+pub struct Layered {
+    /// From pixels to the logits of the code.
+    pub encoder: Network,
+    /// From the code to the logits of the pixels.
+    pub decoder: Network,
+    /// The law of the pixels.
+    pub likelihood: Likelihood,
+}
+
+impl Model for CategoricalVae {
+    type Config = ModelConfig;
+
+    /// Draws every parameter, the encoder's first, from PyTorch's law for `nn.Linear` and convolutions.
+    fn initialise(
         config: &ModelConfig,
         device: &Device,
         generator: &mut Generator,
     ) -> Result<Self> {
-        config.check()?;
-        let last = config.logits.activation();
-        let encoder = Mlp::initialise(&config.encoder_widths(), last, device, generator)?;
-        let decoder =
-            Mlp::initialise(&config.decoder_widths(), Activation::Identity, device, generator)?;
-        Ok(Self { config: config.clone(), encoder, decoder })
+        let layered = config.build()?;
+        let specs = layered.encoder.parameters().chain(layered.decoder.parameters());
+        let parameters = specs.map(|spec| {
+            let values = uniform_fan_in(&spec.shape, spec.fan_in, device, generator)?;
+            Ok(Var::from_tensor(&values)?)
+        });
+        let parameters = parameters.collect::<Result<_>>()?;
+        Ok(Self { config: config.clone(), layered, parameters })
     }
 
-    /// Takes the parameters from a state dict with PyTorch's names and layouts.
-    ///
-    /// # Errors
-    /// Those of [`ModelConfig::check`]; a tensor that is missing, unexpected, or has another shape
-    /// or element type than the configuration says.
-    pub fn from_state_dict(
-        config: &ModelConfig,
-        mut tensors: HashMap<String, Tensor>,
-        device: &Device,
-    ) -> Result<Self> {
-        config.check()?;
-        let last = config.logits.activation();
-        let encoder =
-            Mlp::from_state_dict("encoder", &config.encoder_widths(), last, &mut tensors, device)?;
-        let decoder = Mlp::from_state_dict(
-            "decoder",
-            &config.decoder_widths(),
-            Activation::Identity,
-            &mut tensors,
-            device,
-        )?;
-        if !tensors.is_empty() {
-            let mut names: Vec<_> = tensors.into_keys().collect();
-            names.sort();
-            return Err(Error::UnexpectedTensors { names });
-        }
-        Ok(Self { config: config.clone(), encoder, decoder })
-    }
-
-    /// The configuration that this model was built from.
-    pub fn config(&self) -> &ModelConfig {
+    fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// The network from pixels to the logits of the code.
-    pub fn encoder(&self) -> &Mlp {
-        &self.encoder
+    fn check(config: &ModelConfig) -> Result<()> {
+        config.check()
     }
 
-    /// The network from the code to the logits of the pixels.
-    pub fn decoder(&self) -> &Mlp {
-        &self.decoder
+    fn code_shape(config: &ModelConfig) -> [usize; 2] {
+        [config.n_latents, config.n_categories]
     }
 
-    /// Every parameter in order: encoder, then decoder, layer by layer, weight before bias.
-    pub fn parameters(&self) -> Vec<Parameter> {
-        let mut parameters = self.encoder.parameters("encoder");
-        parameters.extend(self.decoder.parameters("decoder"));
-        parameters
+    fn image_shape(config: &ModelConfig) -> [usize; 2] {
+        config.image_shape
     }
 
-    /// Logits of the posterior q(z|x).
-    ///
-    /// # Shapes
-    /// - images: `(batch, n_pixels)`, values in [0, 1]; output: `(batch, n_latents, n_categories)`.
-    ///
-    /// # Errors
-    /// [`Error::ShapeMismatch`] when the images are not `n_pixels` wide.
-    pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
-        let &[batch, n_pixels] = images.dims() else {
-            return Err(self.images_mismatch(images));
-        };
-        if n_pixels != self.config.n_pixels {
-            return Err(self.images_mismatch(images));
+    /// Encoder, then decoder, layer by layer, weight before bias.
+    fn parameters(&self) -> Vec<Parameter> {
+        let specs = self.layered.encoder.parameters().chain(self.layered.decoder.parameters());
+        let parameters = specs.zip(&self.parameters);
+        parameters.map(|(spec, var)| Parameter { name: spec.name, var: var.clone() }).collect()
+    }
+
+    fn encode(&self, images: &Tensor) -> Result<Tensor> {
+        let n_pixels = self.config.n_pixels();
+        match *images.dims() {
+            [batch, n] if n == n_pixels => {
+                let parameters = self.encoder_parameters();
+                let logits = self.layered.encoder.forward(parameters, images)?;
+                Ok(logits.reshape((batch, self.config.n_latents, self.config.n_categories))?)
+            }
+            _ => Err(Error::ShapeMismatch {
+                what: "images",
+                expected: format!("(batch, n_pixels = {n_pixels})"),
+                actual: images.dims().to_vec(),
+            }),
         }
-        let logits = self.encoder.forward(images)?;
-        Ok(logits.reshape((batch, self.config.n_latents, self.config.n_categories))?)
     }
 
-    /// Logits of the Bernoulli pixels of p(x|z).
+    fn neg_log_likelihood(&self, z: &Tensor, images: &Tensor) -> Result<Tensor> {
+        self.config.likelihood.nll(&self.decode(z)?, images)
+    }
+
+    fn mean_images(&self, z: &Tensor) -> Result<Tensor> {
+        Ok(self.config.likelihood.law().mean(&self.decode(z)?)?)
+    }
+
+    fn layered(&self) -> Option<&Layered> {
+        Some(&self.layered)
+    }
+}
+
+impl CategoricalVae {
+    /// Logits of the pixels of p(x|z).
     ///
     /// # Shapes
     /// - z: `(batch, n_latents, n_categories)`, rows on the simplex; output: `(batch, n_pixels)`.
@@ -113,7 +108,8 @@ impl CategoricalVae {
         let (n_latents, n_categories) = (self.config.n_latents, self.config.n_categories);
         match *z.dims() {
             [batch, l, k] if l == n_latents && k == n_categories => {
-                self.decoder.forward(&z.reshape((batch, l * k))?)
+                let parameters = &self.parameters[self.encoder_parameters().len()..];
+                self.layered.decoder.forward(parameters, &z.reshape((batch, l * k))?)
             }
             _ => Err(Error::ShapeMismatch {
                 what: "z",
@@ -125,29 +121,22 @@ impl CategoricalVae {
         }
     }
 
-    fn images_mismatch(&self, images: &Tensor) -> Error {
-        Error::ShapeMismatch {
-            what: "images",
-            expected: format!("(batch, n_pixels = {})", self.config.n_pixels),
-            actual: images.dims().to_vec(),
-        }
+    fn encoder_parameters(&self) -> &[Var] {
+        &self.parameters[..2 * self.layered.encoder.layers().len()]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use candle_core::DType;
 
     use super::*;
+    use crate::{Conv, from_state_dict};
 
     fn small() -> ModelConfig {
-        ModelConfig {
-            n_pixels: 9,
-            hidden: vec![7, 5],
-            n_latents: 2,
-            n_categories: 3,
-            ..Default::default()
-        }
+        ModelConfig::mlp([3, 3], &[7, 5], [2, 3])
     }
 
     fn model() -> CategoricalVae {
@@ -182,11 +171,37 @@ mod tests {
     }
 
     #[test]
+    fn a_convolutional_model_has_pytorch_names_where_flatten_takes_a_place() {
+        let network = Conv { channels: vec![2, 3], hidden: vec![5] }.into();
+        let config = ModelConfig { network, ..ModelConfig::mlp([8, 4], &[], [2, 3]) };
+        let model =
+            CategoricalVae::initialise(&config, &Device::Cpu, &mut Generator::new(1)).unwrap();
+        let named: Vec<_> =
+            model.parameters().into_iter().map(|p| (p.name, p.var.dims().to_vec())).collect();
+        let weights = named.iter().filter(|(name, _)| name.ends_with("weight"));
+        let expected = [
+            ("encoder.0.weight", vec![2, 1, 4, 4]),
+            ("encoder.2.weight", vec![3, 2, 4, 4]),
+            ("encoder.5.weight", vec![5, 6]),
+            ("encoder.7.weight", vec![6, 5]),
+            ("decoder.0.weight", vec![5, 6]),
+            ("decoder.2.weight", vec![6, 5]),
+            ("decoder.5.weight", vec![3, 2, 4, 4]),
+            ("decoder.7.weight", vec![2, 1, 4, 4]),
+        ];
+        let expected = expected.map(|(n, s)| (n.to_owned(), s));
+        assert_eq!(weights.cloned().collect::<Vec<_>>(), expected);
+        let images = Tensor::zeros((3, 32), DType::F32, &Device::Cpu).unwrap();
+        let logits = model.encode(&images).unwrap();
+        assert_eq!(logits.dims(), [3, 2, 3]);
+        assert_eq!(model.decode(&logits).unwrap().dims(), [3, 32]);
+    }
+
+    #[test]
     fn a_model_from_its_own_state_dict_computes_the_same() {
         let model = model();
         let images = Tensor::rand(0_f32, 1.0, (4, 9), &Device::Cpu).unwrap();
-        let again =
-            CategoricalVae::from_state_dict(&small(), state_dict(&model), &Device::Cpu).unwrap();
+        let again = from_state_dict(&small(), state_dict(&model), &Device::Cpu).unwrap();
         let values = |m: &CategoricalVae| {
             let logits = m.encode(&images).unwrap();
             let pixels = m.decode(&logits).unwrap();
@@ -200,7 +215,7 @@ mod tests {
         let load = |change: fn(&mut HashMap<String, Tensor>)| {
             let mut tensors = state_dict(&model());
             change(&mut tensors);
-            let error = CategoricalVae::from_state_dict(&small(), tensors, &Device::Cpu);
+            let error = from_state_dict::<CategoricalVae>(&small(), tensors, &Device::Cpu);
             error.unwrap_err().to_string()
         };
         assert!(load(|t| drop(t.remove("decoder.2.bias"))).contains("no tensor decoder.2.bias"));

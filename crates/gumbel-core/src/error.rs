@@ -122,7 +122,9 @@ pub enum Error {
         takes: &'static str,
     },
     /// An evaluation lacks the loss's gradient at a point that wants it.
-    #[error("the loss's gradient at a point is missing (loss of shape {shape:?}); give it where `wants_gradient` is set")]
+    #[error(
+        "the loss's gradient at a point is missing (loss of shape {shape:?}); give it where `wants_gradient` is set"
+    )]
     MissingGradient {
         /// The shape of the loss.
         shape: Vec<usize>,

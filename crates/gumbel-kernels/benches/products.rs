@@ -9,8 +9,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gumbel_kernels::{
     Activation, AdamOptions, AdamParameter, AdamStep, LinearShape, adam_update, instruction_set,
-    linear_forward, linear_input_gradient, linear_weight_gradient, linear_weight_gradient_adam,
-    peak_gflops,
+    linear_forward, linear_input_gradient, linear_weight_gradient, peak_gflops,
 };
 
 const BATCH: usize = 100;
@@ -30,8 +29,7 @@ fn products(c: &mut Criterion) {
         let shape = LinearShape { batch: BATCH, inputs, outputs };
         let n_weights = inputs * outputs;
         let (x, dy, bias) = (values(BATCH * inputs), values(BATCH * outputs), values(outputs));
-        let mut weight = values(n_weights);
-        let (mut exp_avg, mut exp_avg_sq) = (vec![0.0; n_weights], vec![0.0; n_weights]);
+        let weight = values(n_weights);
         let (mut y, mut dx) = (vec![0.0; BATCH * outputs], vec![0.0; BATCH * inputs]);
         let (mut d_weight, mut d_bias) = (vec![0.0; n_weights], vec![0.0; outputs]);
 
@@ -48,17 +46,7 @@ fn products(c: &mut Criterion) {
         group.bench_function("weight gradient", |b| {
             b.iter(|| {
                 let d_bias = Some(&mut d_bias[..]);
-                linear_weight_gradient(shape, &dy, &x, black_box(&mut d_weight), d_bias)
-            })
-        });
-        group.bench_function("weight gradient with Adam", |b| {
-            b.iter(|| {
-                let weight = AdamParameter {
-                    value: &mut weight,
-                    exp_avg: &mut exp_avg,
-                    exp_avg_sq: &mut exp_avg_sq,
-                };
-                linear_weight_gradient_adam(shape, &dy, &x, &step, weight, None)
+                linear_weight_gradient(shape, &dy, &x, false, black_box(&mut d_weight), d_bias)
             })
         });
         group.finish();

@@ -33,6 +33,7 @@ pub struct AdamStep {
     step_size: f32,
     root_scale: f32,
     floor: f32,
+    gradient_scale: f32,
 }
 
 /// What Adam and RAdam are set by.
@@ -87,7 +88,14 @@ impl AdamStep {
             step_size: step_size as f32,
             root_scale: root_scale as f32,
             floor: floor as f32,
+            gradient_scale: 1.0,
         }
+    }
+
+    /// The same step for gradients that are first multiplied by `scale`: one over the number of summed
+    /// gradients, say, or what clipping leaves of them.
+    pub fn with_gradient_scale(self, scale: f32) -> Self {
+        AdamStep { gradient_scale: scale, ..self }
     }
 
     /// Updates up to 16 values.
@@ -128,7 +136,7 @@ impl AdamStep {
     ) {
         let (mut p, mut m, mut v) = (*value, *exp_avg, *exp_avg_sq);
         for i in 0..LINE {
-            let g = gradient[i];
+            let g = self.gradient_scale * gradient[i];
             m[i] = flush(self.beta1 * m[i] + self.one_minus_beta1 * g);
             let g = if g.abs() < NEGLIGIBLE_ROOT { 0.0 } else { g };
             v[i] = flush(self.beta2 * v[i] + self.one_minus_beta2 * g * g);

@@ -1,12 +1,8 @@
 //! The negative log-likelihood of Bernoulli variables from their logits, with its gradient.
 
-use rayon::prelude::*;
-
-use crate::error::{LengthError, check_len};
-use crate::isa::{Isa, Kernel, Task};
-use crate::lines::LINE;
-use crate::reduce::sum;
-use crate::rows::{check_rows, rows_per_chunk};
+use crate::error::LengthError;
+use crate::isa::Isa;
+use crate::likelihood::{Law, Pixel, nll_on};
 use crate::vmath::{exp_nonpositive, ln_one_plus};
 
 /// In each row of `row_len` logits `l` with targets `x` in [0, 1]:
@@ -28,76 +24,19 @@ pub fn bernoulli_nll(
     nll: &mut [f32],
     d_logits: &mut [f32],
 ) -> Result<(), LengthError> {
-    bernoulli_nll_on(Isa::best(), row_len, scale, logits, targets, nll, d_logits)
+    nll_on(Isa::best(), Bernoulli, row_len, scale, logits, targets, nll, d_logits)
 }
 
-fn bernoulli_nll_on(
-    isa: Isa,
-    row_len: usize,
-    scale: f32,
-    logits: &[f32],
-    targets: &[f32],
-    nll: &mut [f32],
-    d_logits: &mut [f32],
-) -> Result<(), LengthError> {
-    check_rows("logits", logits.len(), row_len)?;
-    check_len("targets", targets.len(), logits.len())?;
-    check_len("d_logits", d_logits.len(), logits.len())?;
-    check_len("nll", nll.len(), logits.len().checked_div(row_len).unwrap_or(0))?;
-    if logits.is_empty() {
-        return Ok(());
-    }
-    let rows = rows_per_chunk(row_len);
-    logits
-        .par_chunks(rows * row_len)
-        .zip(targets.par_chunks(rows * row_len))
-        .zip(nll.par_chunks_mut(rows))
-        .zip(d_logits.par_chunks_mut(rows * row_len))
-        .for_each(|(((logits, targets), nll), d_logits)| {
-            isa.dispatch(Likelihood { row_len, scale, logits, targets, nll, d_logits });
-        });
-    Ok(())
-}
+#[derive(Clone, Copy)]
+struct Bernoulli;
 
-struct Likelihood<'a> {
-    row_len: usize,
-    scale: f32,
-    logits: &'a [f32],
-    targets: &'a [f32],
-    nll: &'a mut [f32],
-    d_logits: &'a mut [f32],
-}
-
-impl Task for Likelihood<'_> {
-    type Output = ();
-
+impl Law for Bernoulli {
     #[inline(always)]
-    fn run<K: Kernel>(self, kernel: K) {
-        let rows = self
-            .logits
-            .chunks_exact(self.row_len)
-            .zip(self.targets.chunks_exact(self.row_len))
-            .zip(self.nll)
-            .zip(self.d_logits.chunks_exact_mut(self.row_len));
-        for (((logits, targets), nll), d_logits) in rows {
-            let mut total = [0.0; LINE];
-            let lines = logits.chunks(LINE).zip(targets.chunks(LINE));
-            for ((logits, targets), d_logits) in lines.zip(d_logits.chunks_mut(LINE)) {
-                // The padding of the last line, logits of -3e38 with target 0, adds nothing.
-                let l = kernel.load(logits, f32::MIN);
-                let x = kernel.load(targets, 0.0);
-                let mut d = [0.0; LINE];
-                for i in 0..LINE {
-                    let decay = exp_nonpositive(-l[i].abs());
-                    let positive = if l[i] < 0.0 { 0.0 } else { l[i] };
-                    total[i] += positive - l[i] * x[i] + ln_one_plus(decay);
-                    let sigmoid = if l[i] < 0.0 { decay } else { 1.0 } / (1.0 + decay);
-                    d[i] = self.scale * (sigmoid - x[i]);
-                }
-                kernel.store(&d, d_logits);
-            }
-            *nll = sum(total);
-        }
+    fn pixel(self, l: f32, x: f32) -> Pixel {
+        let decay = exp_nonpositive(-l.abs());
+        let positive = if l < 0.0 { 0.0 } else { l };
+        let sigmoid = if l < 0.0 { decay } else { 1.0 } / (1.0 + decay);
+        Pixel { nll: positive - l * x + ln_one_plus(decay), slope: sigmoid - x }
     }
 }
 
@@ -122,7 +61,7 @@ mod tests {
                 let logits: Vec<f32> = values(rows * row_len, 1).iter().map(|l| l * 30.0).collect();
                 let targets: Vec<f32> = values(rows * row_len, 2).iter().map(|x| x.abs()).collect();
                 let (mut nll, mut d) = (vec![0.0; rows], vec![0.0; rows * row_len]);
-                bernoulli_nll_on(isa, row_len, 0.25, &logits, &targets, &mut nll, &mut d).unwrap();
+                nll_on(isa, Bernoulli, row_len, 0.25, &logits, &targets, &mut nll, &mut d).unwrap();
                 for (row, nll) in nll.iter().enumerate() {
                     let mut total = 0.0;
                     for i in row * row_len..(row + 1) * row_len {

@@ -3,7 +3,7 @@
 //! `C[rows, columns] = A · B` with both operands read through [`Operand`], so that one driver serves
 //! the forward product, the input gradient and the weight gradient. The sums of a tile are handed to
 //! a [`Sink`] while they are in the first-level cache; the sink adds the bias, applies the activation
-//! or takes the optimiser's step.
+//! or adds to what is there.
 //!
 //! Threads split the output, never the summed dimension, and every sum runs over the depth in one
 //! order: results do not depend on the number of threads or on the tile an element falls in.
@@ -28,11 +28,6 @@ pub(crate) trait Sink: Send {
         width: usize,
         sums: &Tile,
     );
-
-    /// Announces a tile whose sums are about to be computed, so that what `take` will read can be
-    /// fetched meanwhile.
-    #[inline(always)]
-    fn prepare<K: Kernel>(&self, _: K, _: Range<usize>, _column: usize, _width: usize) {}
 }
 
 /// A part of the output and the sink that owns it.
@@ -65,6 +60,18 @@ pub(crate) fn multiply<S: Sink>(
     } else {
         parts.into_par_iter().with_max_len(1).for_each(run);
     }
+}
+
+/// Computes one part on this thread, within a task.
+#[inline(always)]
+pub(crate) fn multiply_part<K: Kernel, S: Sink>(
+    kernel: K,
+    left: Operand<'_>,
+    right: Operand<'_>,
+    depth: usize,
+    part: Part<S>,
+) {
+    Product { left, right, depth, part }.run(kernel);
 }
 
 /// Scratch of one thread: packed operands and partial sums, kept between products.
@@ -177,7 +184,6 @@ impl<S: Sink> Product<'_, S> {
                         stride: width.next_multiple_of(LINE),
                     },
                 };
-                self.part.sink.prepare(kernel, rows.clone(), first, width);
                 let shape = (rows.len(), width.div_ceil(LINE), depth);
                 kernel.multiply(shape, a, b, true, &mut sums);
                 self.part.sink.take(kernel, rows.clone(), first, width, &sums);

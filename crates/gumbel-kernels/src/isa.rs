@@ -88,10 +88,6 @@ pub(crate) trait Kernel: Copy + Send + Sync {
         rounds::portable(start, out);
     }
 
-    /// Asks for values that will be read and written soon; a hint, which changes nothing else.
-    #[inline(always)]
-    fn prefetch(self, _: &[f32]) {}
-
     /// The first 16 values, `fill` where there are fewer.
     #[inline(always)]
     fn load(self, values: &[f32], fill: f32) -> [f32; LINE] {

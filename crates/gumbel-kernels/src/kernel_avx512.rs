@@ -89,14 +89,6 @@ impl Kernel for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch(self, values: &[f32]) {
-        for line in values.chunks(LINE) {
-            // SAFETY: a prefetch of any address is allowed; the token proves the features.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-        }
-    }
-
-    #[inline(always)]
     fn load(self, values: &[f32], fill: f32) -> [f32; LINE] {
         // SAFETY: the token proves the features.
         unsafe { load_up_to(values, fill) }

@@ -75,6 +75,8 @@ mod argmax;
 mod bernoulli;
 mod chacha;
 mod conditional;
+mod continuous_bernoulli;
+mod conv;
 mod elementwise;
 mod error;
 mod gemm;
@@ -89,6 +91,7 @@ mod kernel_avx512;
 mod kernel_neon;
 mod kernel_portable;
 mod kl;
+mod likelihood;
 mod linear;
 mod lines;
 mod log_softmax;
@@ -109,6 +112,8 @@ pub use argmax::{argmax, one_hot_argmax, perturb};
 pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
 pub use conditional::conditional_softmax_vjp;
+pub use continuous_bernoulli::continuous_bernoulli_nll;
+pub use conv::{ConvShape, channel_sums, conv2d_adjoint, conv2d_forward, conv2d_weight_gradient};
 pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
 pub use gumbel::GumbelStream;
@@ -116,7 +121,6 @@ pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_soft
 pub use kl::{kl_to_uniform, neg_entropy};
 pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
-    linear_weight_gradient_adam,
 };
 pub use log_softmax::{log_softmax, log_softmax_vjp};
 pub use magnitude::largest_magnitude;

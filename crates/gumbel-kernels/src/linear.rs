@@ -4,7 +4,6 @@
 
 use std::ops::Range;
 
-use crate::adam::{AdamParameter, AdamStep, adam_update_on};
 use crate::error::{LengthError, check_len};
 use crate::gemm::{Sink, multiply};
 use crate::isa::{Isa, Kernel, Task};
@@ -43,9 +42,10 @@ impl LinearShape {
         weight: (&'static str, usize),
         y: (&'static str, usize),
     ) -> Result<(), LengthError> {
-        check_len(x.0, x.1, self.batch * self.inputs)?;
-        check_len(weight.0, weight.1, self.outputs * self.inputs)?;
-        check_len(y.0, y.1, self.batch * self.outputs)
+        // No slice is as long as a product that saturates.
+        check_len(x.0, x.1, self.batch.saturating_mul(self.inputs))?;
+        check_len(weight.0, weight.1, self.outputs.saturating_mul(self.inputs))?;
+        check_len(y.0, y.1, self.batch.saturating_mul(self.outputs))
     }
 }
 
@@ -87,7 +87,7 @@ pub fn linear_input_gradient(
     linear_input_gradient_on(Isa::best(), shape, dy, weight, relu_output, dx)
 }
 
-/// `d_weight = dyᵀ · x` and `d_bias = ` the column sums of `dy`.
+/// `d_weight = dyᵀ · x` and `d_bias = ` the column sums of `dy`; with `accumulate`, added to what is there.
 ///
 /// # Shapes
 /// - dy: `(batch, outputs)`; x: `(batch, inputs)`; d_weight: `(outputs, inputs)`; d_bias: `(outputs)`.
@@ -98,33 +98,11 @@ pub fn linear_weight_gradient(
     shape: LinearShape,
     dy: &[f32],
     x: &[f32],
+    accumulate: bool,
     d_weight: &mut [f32],
     d_bias: Option<&mut [f32]>,
 ) -> Result<(), LengthError> {
-    linear_weight_gradient_on(Isa::best(), shape, dy, x, d_weight, d_bias)
-}
-
-/// The weight gradient, used at once for a step of Adam or RAdam and never written to memory.
-///
-/// Equal to [`linear_weight_gradient`] followed by [`adam_update`](crate::adam_update) on weight and bias. While a
-/// tile's sums are computed, its weights and moments are on their way from memory, so that the
-/// optimiser costs little more than the product.
-///
-/// # Shapes
-/// - dy: `(batch, outputs)`; x: `(batch, inputs)`; weight and its moments: `(outputs, inputs)`;
-///   bias and its moments: `(outputs)`.
-///
-/// # Errors
-/// [`LengthError`] when a slice does not fit `shape`.
-pub fn linear_weight_gradient_adam(
-    shape: LinearShape,
-    dy: &[f32],
-    x: &[f32],
-    step: &AdamStep,
-    weight: AdamParameter<'_>,
-    bias: Option<AdamParameter<'_>>,
-) -> Result<(), LengthError> {
-    linear_weight_gradient_adam_on(Isa::best(), shape, dy, x, step, weight, bias)
+    linear_weight_gradient_on(Isa::best(), shape, dy, x, accumulate, d_weight, d_bias)
 }
 
 pub(crate) fn linear_forward_on(
@@ -139,6 +117,9 @@ pub(crate) fn linear_forward_on(
     shape.check(("x", x.len()), ("weight", weight.len()), ("y", y.len()))?;
     if let Some(bias) = bias {
         check_len("bias", bias.len(), shape.outputs)?;
+    }
+    if y.is_empty() {
+        return Ok(());
     }
     let left = Operand { data: x, stride: shape.inputs, axis: DepthAxis::Columns };
     let right = Operand { data: weight, stride: shape.inputs, axis: DepthAxis::Columns };
@@ -158,7 +139,10 @@ pub(crate) fn linear_input_gradient_on(
 ) -> Result<(), LengthError> {
     shape.check(("dx", dx.len()), ("weight", weight.len()), ("dy", dy.len()))?;
     if let Some(relu_output) = relu_output {
-        check_len("relu_output", relu_output.len(), shape.batch * shape.inputs)?;
+        check_len("relu_output", relu_output.len(), dx.len())?;
+    }
+    if dx.is_empty() {
+        return Ok(());
     }
     let left = Operand { data: dy, stride: shape.outputs, axis: DepthAxis::Columns };
     let right = Operand { data: weight, stride: shape.inputs, axis: DepthAxis::Rows };
@@ -173,63 +157,25 @@ pub(crate) fn linear_weight_gradient_on(
     shape: LinearShape,
     dy: &[f32],
     x: &[f32],
+    accumulate: bool,
     d_weight: &mut [f32],
     d_bias: Option<&mut [f32]>,
 ) -> Result<(), LengthError> {
     shape.check(("x", x.len()), ("d_weight", d_weight.len()), ("dy", dy.len()))?;
     if let Some(d_bias) = d_bias {
         check_len("d_bias", d_bias.len(), shape.outputs)?;
-        isa.dispatch(ColumnSums { dy, sums: d_bias });
+        isa.dispatch(ColumnSums { dy, accumulate, sums: d_bias });
     }
-    let (left, right) = weight_gradient_operands(shape, dy, x);
-    let grid = Grid::new(shape.outputs, shape.inputs, shape.multiply_adds());
-    let parts = grid.parts(d_weight, |out| Store { out });
-    multiply(isa, left, right, shape.batch, parts);
-    Ok(())
-}
-
-pub(crate) fn linear_weight_gradient_adam_on(
-    isa: Isa,
-    shape: LinearShape,
-    dy: &[f32],
-    x: &[f32],
-    step: &AdamStep,
-    weight: AdamParameter<'_>,
-    bias: Option<AdamParameter<'_>>,
-) -> Result<(), LengthError> {
-    shape.check(("x", x.len()), ("weight", weight.value.len()), ("dy", dy.len()))?;
-    weight.check()?;
-    if let Some(bias) = bias {
-        check_len("bias", bias.value.len(), shape.outputs)?;
-        bias.check()?;
-        let mut d_bias = vec![0.0; shape.outputs];
-        isa.dispatch(ColumnSums { dy, sums: &mut d_bias });
-        adam_update_on(isa, step, bias, &d_bias);
+    if d_weight.is_empty() {
+        return Ok(());
     }
-    let (left, right) = weight_gradient_operands(shape, dy, x);
-    let grid = Grid::new(shape.outputs, shape.inputs, shape.multiply_adds());
-    let parts = grid
-        .windows(weight.value)
-        .into_iter()
-        .zip(grid.windows(weight.exp_avg))
-        .zip(grid.windows(weight.exp_avg_sq))
-        .map(|((value, exp_avg), exp_avg_sq)| {
-            value.into_part(|value| Adam { value, exp_avg, exp_avg_sq, step: *step })
-        })
-        .collect();
-    multiply(isa, left, right, shape.batch, parts);
-    Ok(())
-}
-
-/// Left side `dyᵀ`, right side `x`, both summed over their rows.
-fn weight_gradient_operands<'a>(
-    shape: LinearShape,
-    dy: &'a [f32],
-    x: &'a [f32],
-) -> (Operand<'a>, Operand<'a>) {
+    // Both sides are summed over their rows.
     let left = Operand { data: dy, stride: shape.outputs, axis: DepthAxis::Rows };
     let right = Operand { data: x, stride: shape.inputs, axis: DepthAxis::Rows };
-    (left, right)
+    let grid = Grid::new(shape.outputs, shape.inputs, shape.multiply_adds());
+    let parts = grid.parts(d_weight, |out| Store { out, accumulate });
+    multiply(isa, left, right, shape.batch, parts);
+    Ok(())
 }
 
 /// Adds the bias and applies the activation.
@@ -310,9 +256,10 @@ impl Sink for InputGradient<'_> {
     }
 }
 
-/// Writes the sums as they are.
+/// Writes the sums, or adds them to what is there.
 struct Store<'a> {
     out: Window<'a>,
+    accumulate: bool,
 }
 
 impl Sink for Store<'_> {
@@ -326,7 +273,17 @@ impl Sink for Store<'_> {
         sums: &Tile,
     ) {
         for (row, sums) in rows.zip(sums) {
-            store_row(kernel, sums, self.out.segment(row, column, width));
+            let out = self.out.segment(row, column, width);
+            let mut lines = *sums;
+            if self.accumulate {
+                for (line, before) in lines.iter_mut().zip(out.chunks(LINE)) {
+                    let before = kernel.load(before, 0.0);
+                    for (lane, before) in line.0.iter_mut().zip(before) {
+                        *lane += before;
+                    }
+                }
+            }
+            store_row(kernel, &lines, out);
         }
     }
 }
@@ -343,49 +300,10 @@ fn store_row<K: Kernel>(kernel: K, lines: &[Line; 2], out: &mut [f32]) {
     }
 }
 
-/// Takes the sums as the gradient of a step of Adam.
-struct Adam<'a> {
-    value: Window<'a>,
-    exp_avg: Window<'a>,
-    exp_avg_sq: Window<'a>,
-    step: AdamStep,
-}
-
-impl Sink for Adam<'_> {
-    #[inline(always)]
-    fn take<K: Kernel>(
-        &mut self,
-        kernel: K,
-        rows: Range<usize>,
-        column: usize,
-        width: usize,
-        sums: &Tile,
-    ) {
-        for (row, sums) in rows.zip(sums) {
-            let value = self.value.segment(row, column, width).chunks_mut(LINE);
-            let exp_avg = self.exp_avg.segment(row, column, width).chunks_mut(LINE);
-            let exp_avg_sq = self.exp_avg_sq.segment(row, column, width).chunks_mut(LINE);
-            for (((value, exp_avg), exp_avg_sq), sums) in
-                value.zip(exp_avg).zip(exp_avg_sq).zip(sums)
-            {
-                self.step.apply(kernel, value, exp_avg, exp_avg_sq, &sums.0);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn prepare<K: Kernel>(&self, kernel: K, rows: Range<usize>, column: usize, width: usize) {
-        for window in [&self.value, &self.exp_avg, &self.exp_avg_sq] {
-            for row in rows.clone() {
-                kernel.prefetch(window.peek(row, column, width));
-            }
-        }
-    }
-}
-
 /// The sums of each column of `dy`, row after row.
 struct ColumnSums<'a> {
     dy: &'a [f32],
+    accumulate: bool,
     sums: &'a mut [f32],
 }
 
@@ -394,7 +312,9 @@ impl Task for ColumnSums<'_> {
 
     #[inline(always)]
     fn run<K: Kernel>(self, _kernel: K) {
-        self.sums.fill(0.0);
+        if !self.accumulate {
+            self.sums.fill(0.0);
+        }
         if self.sums.is_empty() {
             return;
         }

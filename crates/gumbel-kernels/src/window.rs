@@ -6,7 +6,7 @@ use crate::gemm::Part;
 use crate::lines::LINE;
 
 /// Multiply-adds below which a second thread costs more than it saves.
-const SERIAL_WORK: usize = 1 << 18;
+pub(crate) const SERIAL_WORK: usize = 1 << 18;
 
 /// How a row-major output is cut: along its longer dimension, at whole lines.
 pub(crate) struct Grid {
@@ -83,13 +83,6 @@ impl<'a> Window<'a> {
     pub(crate) fn segment(&mut self, row: usize, column: usize, width: usize) -> &mut [f32] {
         let start = column - self.columns.start;
         &mut self.segments[row - self.rows.start][start..start + width]
-    }
-
-    /// [`Self::segment`], to read.
-    #[inline(always)]
-    pub(crate) fn peek(&self, row: usize, column: usize, width: usize) -> &[f32] {
-        let start = column - self.columns.start;
-        &self.segments[row - self.rows.start][start..start + width]
     }
 
     /// The part of the product whose sink writes to this window.

@@ -16,7 +16,8 @@ pub(crate) fn reconstruct(args: &ReconstructArgs) -> Result<ExitCode> {
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let test = run.dataset(&args.run)?.test;
     let mut generator = Generator::new(run.config.training.seed).stream(stream::PICTURES);
-    pictures::reconstructions(&run.model, &test, &device, &mut generator, &args.out)?;
+    let binarization = run.config.data.binarization;
+    pictures::reconstructions(&run.model, &test, binarization, &device, &mut generator, &args.out)?;
     print_line(&format!("{}", args.out.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -47,18 +47,18 @@ impl Rule for DisArm {
     fn propose(self, request: Request<'_>) -> Result<Proposal> {
         let logits = request.logits;
         request.structure.check(logits)?;
-        let (log_odds, as_codes): (Tensor, fn(&Tensor) -> Result<Tensor>) =
-            if request.is::<Bits>() {
-                (logits.clone(), |bits| Ok(bits.clone()))
-            } else {
-                let logits = request.categories("disarm")?.rows(logits)?;
-                if logits.dim(D::Minus1)? != 2 {
-                    let mut expected = logits.dims().to_vec();
-                    let got = std::mem::replace(expected.last_mut().unwrap_or(&mut 0), 2);
-                    return Err(Error::ShapeMismatch { what: "logits", got: vec![got], expected });
-                }
-                (of(&logits, 1)?.sub(&of(&logits, 0)?)?, one_hot)
-            };
+        let (log_odds, as_codes): (Tensor, fn(&Tensor) -> Result<Tensor>) = if request.is::<Bits>()
+        {
+            (logits.clone(), |bits| Ok(bits.clone()))
+        } else {
+            let logits = request.categories("disarm")?.rows(logits)?;
+            if logits.dim(D::Minus1)? != 2 {
+                let mut expected = logits.dims().to_vec();
+                let got = std::mem::replace(expected.last_mut().unwrap_or(&mut 0), 2);
+                return Err(Error::ShapeMismatch { what: "logits", got: vec![got], expected });
+            }
+            (of(&logits, 1)?.sub(&of(&logits, 0)?)?, one_hot)
+        };
         let noise = logistic_noise(log_odds.shape(), logits.dtype(), logits.device(), request.g)?;
         let bits = |x: Tensor| -> Result<Tensor> { Ok(x.gt(0.0)?.to_dtype(x.dtype())?) };
         let (first, second) = (bits((&log_odds + &noise)?)?, bits((&log_odds - noise)?)?);

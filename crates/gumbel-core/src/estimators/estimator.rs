@@ -268,7 +268,13 @@ impl Estimator {
         f: &mut Loss<'_, E>,
     ) -> std::result::Result<Objective, E> {
         latents(logits)?;
-        self.objective_on(&(Arc::new(Categories::default()) as _), state, (logits, tau.into()), g, f)
+        self.objective_on(
+            &(Arc::new(Categories::default()) as _),
+            state,
+            (logits, tau.into()),
+            g,
+            f,
+        )
     }
 
     /// [`Self::objective`] for codes of any structure, with logits of the structure's shape.

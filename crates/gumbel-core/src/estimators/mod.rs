@@ -63,20 +63,20 @@ mod running_mean;
 mod text;
 mod weighted_sum;
 
-mod gumbel_softmax;
-mod st_gumbel_softmax;
-mod straight_through;
 mod decoupled_straight_through;
+mod disarm;
+mod enumeration;
+mod fini;
 mod gapped_straight_through;
 mod gumbel_rao;
+mod gumbel_softmax;
+mod rebar;
+mod reinforce;
 mod reinmax;
 mod reinmax_rao;
-mod fini;
-mod reinforce;
 mod rloo;
-mod disarm;
-mod rebar;
-mod enumeration;
+mod st_gumbel_softmax;
+mod straight_through;
 
 mod sampled_rows;
 #[cfg(test)]

@@ -79,10 +79,7 @@ fn weighted_sum(losses: &[(Tensor, &Weight)]) -> Result<Tensor> {
 }
 
 /// Calls the loss and checks that it returns one value per element of the batch.
-fn evaluate<E: From<Error>>(
-    f: &mut Loss<'_, E>,
-    z: &Tensor,
-) -> std::result::Result<Tensor, E> {
+fn evaluate<E: From<Error>>(f: &mut Loss<'_, E>, z: &Tensor) -> std::result::Result<Tensor, E> {
     let loss = f(z)?;
     let batch = z.dims()[0];
     if loss.dims() != [batch] {

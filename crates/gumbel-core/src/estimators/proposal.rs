@@ -105,7 +105,10 @@ type Scores = dyn Fn() -> Result<Tensor> + Send + Sync;
 
 enum Combine {
     /// For one point of weight one, of which the loss itself is not looked at.
-    Through { pull: Arc<Pull>, scores: Option<Arc<Scores>> },
+    Through {
+        pull: Arc<Pull>,
+        scores: Option<Arc<Scores>>,
+    },
     Evaluations(Box<dyn FnOnce(&[Evaluation], &mut EstimatorState) -> Result<Tensor> + Send>),
 }
 
@@ -197,11 +200,7 @@ impl Proposal {
     /// # Errors
     /// [`Error::ShapeMismatch`] for an evaluation that is missing, or of another shape than its point;
     /// [`Error::MissingGradient`] for one that was wanted.
-    pub fn combine(
-        self,
-        evaluations: &[Evaluation],
-        state: &mut EstimatorState,
-    ) -> Result<Tensor> {
+    pub fn combine(self, evaluations: &[Evaluation], state: &mut EstimatorState) -> Result<Tensor> {
         let mismatch = |what, got, expected| Err(Error::ShapeMismatch { what, got, expected });
         if evaluations.len() != self.points.len() {
             return mismatch("evaluations", vec![evaluations.len()], vec![self.points.len()]);

@@ -62,8 +62,7 @@ impl Rule for ReinMaxRao {
         request.through_sample(categories, move |logits, hard, grad| {
             // ln π_D of the classes that were not sampled; that of the sampled one does not matter.
             let log_middle = (log_softmax(logits)? - LN_2)?;
-            let second =
-                Categories::conditional_rows_vjp(&log_middle, hard, &tau, &noises, grad)?;
+            let second = Categories::conditional_rows_vjp(&log_middle, hard, &tau, &noises, grad)?;
             minus_half_first_order(&second, logits, grad)
         })
     }

@@ -40,7 +40,10 @@ pub enum ParseEstimatorError {
 
 /// What is read from a file: a text, or a table of the name and its parameters.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "an estimator is a name, as \"reinmax\", or a table, as { name = \"rloo\", samples = 4 }")]
+#[serde(
+    untagged,
+    expecting = "an estimator is a name, as \"reinmax\", or a table, as { name = \"rloo\", samples = 4 }"
+)]
 pub(super) enum Form {
     Text(String),
     Table {
@@ -153,7 +156,9 @@ impl TryFrom<Form> for Estimator {
             Form::Text(text) => text.parse(),
             Form::Table { name, parameters } => {
                 let default = Self::named(&name)?;
-                parameters.iter().try_fold(default, |e, (name, value)| e.with(name, &value.to_string()))
+                parameters
+                    .iter()
+                    .try_fold(default, |e, (name, value)| e.with(name, &value.to_string()))
             }
         }
     }

@@ -230,7 +230,8 @@ fn enumeration_is_exact_and_its_weights_are_the_probabilities() {
         let d = list(&proposal.combine(&evaluations, &mut state).unwrap());
         let marginals = list(&structure.marginals(&theta, &tau).unwrap());
         for (i, (d, marginal)) in d.iter().zip(marginals).enumerate() {
-            let terms = codes.iter().zip(&probs).map(|(z, p)| p * loss_of(z) * (z[i % 6] - marginal));
+            let terms =
+                codes.iter().zip(&probs).map(|(z, p)| p * loss_of(z) * (z[i % 6] - marginal));
             assert!((d - terms.sum::<f64>()).abs() < 1e-13, "{}", structure.name());
         }
     }
@@ -243,7 +244,9 @@ fn disarm_takes_bits_and_the_estimators_of_categories_refuse_them_by_name() {
     let (codes, probs, _) = enumerate(&*bits, &theta);
     let marginals = list(&bits.marginals(&theta, &Temperature::Fixed(1.0)).unwrap());
     let exact: Vec<f64> = (0..6)
-        .map(|i| codes.iter().zip(&probs).map(|(z, p)| p * loss_of(z) * (z[i] - marginals[i])).sum())
+        .map(|i| {
+            codes.iter().zip(&probs).map(|(z, p)| p * loss_of(z) * (z[i] - marginals[i])).sum()
+        })
         .collect();
     let distance = distance(&gradients(Estimator::DisArm, &bits, &[3, 2], 14), &[exact]);
     assert!(distance < STANDARD_ERRORS, "{distance}");

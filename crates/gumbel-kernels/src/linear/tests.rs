@@ -1,7 +1,6 @@
 //! Every product against a naive one in double precision, on every instruction set of this machine.
 
 use super::*;
-use crate::adam::AdamOptions;
 use crate::test_support::{Guarded, values};
 
 /// `C[i, j] = Σ_d a(i, d) · b(j, d)` and the sum of magnitudes, which bounds the rounding error.
@@ -84,7 +83,7 @@ fn check_products(isa: Isa, shape: LinearShape) {
     let expected_bias = naive(outputs, 1, batch, |i, d| dy[d * outputs + i], |_, _| 1.0);
     let (mut d_weight, mut d_bias) = (Guarded::new(outputs * inputs), Guarded::new(outputs));
     let bias_gradient = Some(d_bias.get());
-    linear_weight_gradient_on(isa, shape, &dy, &x, d_weight.get(), bias_gradient).unwrap();
+    linear_weight_gradient_on(isa, shape, &dy, &x, false, d_weight.get(), bias_gradient).unwrap();
     assert_close(&d_weight.finish(), &expected, batch, &format!("{context} weight gradient"));
     assert_close(&d_bias.finish(), &expected_bias, batch, &format!("{context} bias gradient"));
 }
@@ -149,7 +148,7 @@ fn products_do_not_depend_on_the_number_of_threads() {
             let mut d_weight = vec![0.0; outputs * inputs];
             linear_forward(shape, &x, &weight, Some(&bias), Activation::Relu, &mut y).unwrap();
             linear_input_gradient(shape, &dy, &weight, Some(&x), &mut dx).unwrap();
-            linear_weight_gradient(shape, &dy, &x, &mut d_weight, None).unwrap();
+            linear_weight_gradient(shape, &dy, &x, false, &mut d_weight, None).unwrap();
             (y, dx, d_weight)
         })
     };
@@ -160,41 +159,46 @@ fn products_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn the_fused_optimiser_step_equals_gradient_then_update() {
-    let options = AdamOptions { learning_rate: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8 };
-    let sizes: &[(usize, usize, usize)] = if cfg!(miri) {
-        &[(3, 5, 17)]
-    } else {
-        &[(3, 5, 17), (100, 130, 90), (2, 700, 1), (0, 4, 4), (4, 0, 4)]
-    };
+fn gradients_that_accumulate_are_added_to_what_is_there() {
+    let (batch, inputs, outputs) = if cfg!(miri) { (3, 5, 17) } else { (20, 130, 90) };
+    let shape = LinearShape { batch, inputs, outputs };
+    let (x, dy) = (values(batch * inputs, 1), values(batch * outputs, 2));
     for isa in Isa::available() {
-        for &(batch, inputs, outputs) in sizes {
-            let shape = LinearShape { batch, inputs, outputs };
-            let (x, dy) = (values(batch * inputs, 1), values(batch * outputs, 2));
-            let n_weights = outputs * inputs;
-            let mut fused = [values(n_weights, 3), vec![0.0; n_weights], vec![0.0; n_weights]];
-            let mut fused_bias = [values(outputs, 4), vec![0.0; outputs], vec![0.0; outputs]];
-            let (mut plain, mut plain_bias) = (fused.clone(), fused_bias.clone());
-            for t in 1..=3 {
-                let step = AdamStep::adam(options, t);
-                let (weight, bias) = (parameter(&mut fused), parameter(&mut fused_bias));
-                linear_weight_gradient_adam_on(isa, shape, &dy, &x, &step, weight, Some(bias))
-                    .unwrap();
-                let (mut d_weight, mut d_bias) = (vec![0.0; n_weights], vec![0.0; outputs]);
-                linear_weight_gradient_on(isa, shape, &dy, &x, &mut d_weight, Some(&mut d_bias))
-                    .unwrap();
-                adam_update_on(isa, &step, parameter(&mut plain), &d_weight);
-                adam_update_on(isa, &step, parameter(&mut plain_bias), &d_bias);
-            }
-            assert!(fused == plain, "weights differ: {} {shape:?}", isa.name());
-            assert!(fused_bias == plain_bias, "biases differ: {} {shape:?}", isa.name());
+        let mut sums = [vec![0.0; outputs * inputs], vec![0.0; outputs]];
+        let [d_weight, d_bias] = &mut sums;
+        linear_weight_gradient_on(isa, shape, &dy, &x, false, d_weight, Some(d_bias)).unwrap();
+        let mut twice = sums.clone();
+        let [d_weight, d_bias] = &mut twice;
+        linear_weight_gradient_on(isa, shape, &dy, &x, true, d_weight, Some(d_bias)).unwrap();
+        for (sum, twice) in sums[0].iter().zip(&twice[0]) {
+            // One and the same product, added to itself.
+            assert_eq!(*twice, 2.0 * sum, "{}", isa.name());
+        }
+        let (once, again) = (naive_column_sums(&dy, outputs), &twice[1]);
+        for (sum, again) in once.iter().zip(again) {
+            assert!((2.0 * sum - f64::from(*again)).abs() < 1e-5, "{}", isa.name());
         }
     }
 }
 
-fn parameter(slices: &mut [Vec<f32>; 3]) -> AdamParameter<'_> {
-    let [value, exp_avg, exp_avg_sq] = slices;
-    AdamParameter { value, exp_avg, exp_avg_sq }
+fn naive_column_sums(dy: &[f32], outputs: usize) -> Vec<f64> {
+    let column = |j| dy.iter().skip(j).step_by(outputs).map(|&d| f64::from(d)).sum();
+    (0..outputs).map(column).collect()
+}
+
+#[test]
+fn shapes_beyond_any_memory_are_refused() {
+    let huge = 1 << 62;
+    for (batch, inputs, outputs) in [(huge, 4, 4), (4, huge, 4), (4, 4, huge), (huge, huge, huge)] {
+        let shape = LinearShape { batch, inputs, outputs };
+        let y = linear_forward(shape, &[], &[], None, Activation::Identity, &mut []);
+        assert!(y.is_err(), "{shape:?}");
+        assert!(linear_input_gradient(shape, &[], &[], None, &mut []).is_err(), "{shape:?}");
+        assert!(linear_weight_gradient(shape, &[], &[], false, &mut [], None).is_err());
+    }
+    // Nothing to compute, whatever the other sizes are.
+    let shape = LinearShape { batch: 1 << 33, inputs: 1 << 31, outputs: 0 };
+    assert!(linear_forward(shape, &[], &[], None, Activation::Identity, &mut []).is_err());
 }
 
 #[test]
@@ -211,6 +215,6 @@ fn a_slice_of_the_wrong_length_is_named() {
     let error =
         linear_forward(shape, &[0.0; 5], &[0.0; 12], None, Activation::Identity, &mut [0.0; 8]);
     assert_eq!(error, Err(LengthError { operand: "x", expected: 6, actual: 5 }));
-    let error = linear_weight_gradient(shape, &[0.0; 8], &[0.0; 6], &mut [0.0; 11], None);
+    let error = linear_weight_gradient(shape, &[0.0; 8], &[0.0; 6], false, &mut [0.0; 11], None);
     assert_eq!(error, Err(LengthError { operand: "d_weight", expected: 12, actual: 11 }));
 }

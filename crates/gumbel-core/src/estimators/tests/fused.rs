@@ -1,10 +1,10 @@
 //! Gradients at given samples: passes over f32 against the compositions in f64, and Fini against what defines it.
 
 use super::*;
+use crate::Temperature;
 use crate::estimators::fini;
 use crate::structure::Categories;
-use crate::structure::categories::{softmax_vjp, softmax as softmax_rows};
-use crate::Temperature;
+use crate::structure::categories::{softmax as softmax_rows, softmax_vjp};
 
 const MASK: f64 = f64::NEG_INFINITY;
 
@@ -88,7 +88,8 @@ fn the_passes_over_rows_equal_the_compositions() {
 fn far_classes_keep_their_gradient_at_large_temperatures() {
     // Mean gradients of order e^(-gap / τ) / τ; with two classes they are known up to the noise of the draws.
     for (gap, tau) in [(800.0, 1000.0), (100.0, 1000.0), (100.0, 20.0)] {
-        for estimator in [Estimator::GumbelRao { draws: 2000 }, Estimator::ReinMaxRao { draws: 2000 }]
+        for estimator in
+            [Estimator::GumbelRao { draws: 2000 }, Estimator::ReinMaxRao { draws: 2000 }]
         {
             let [single, double] = [DType::F32, DType::F64].map(|dtype| {
                 let [logits, grad] = [tensor(&[0.0, -gap], 2), tensor(&[1.0, 3.0], 2)]
@@ -96,7 +97,10 @@ fn far_classes_keep_their_gradient_at_large_temperatures() {
                 gradient_of(estimator, tau, &logits, &grad)[1]
             });
             assert!(single > 0.0 && double > 0.0, "{estimator} {gap} {tau}: {single} {double}");
-            assert!((single / double - 1.0).abs() < 0.02, "{estimator} {gap} {tau}: {single} {double}");
+            assert!(
+                (single / double - 1.0).abs() < 0.02,
+                "{estimator} {gap} {tau}: {single} {double}"
+            );
         }
     }
 }
@@ -113,7 +117,8 @@ fn conditional_noise_does_not_depend_on_the_length_of_the_batch() {
             let gradient = |logits: &Tensor, grad: &Tensor, g: &mut Generator| {
                 let proposal = estimator.propose(logits, 0.7, &state, g).unwrap();
                 let loss = grad.sum((1, 2)).unwrap();
-                let evaluation = crate::estimators::Evaluation { loss, gradient: Some(grad.clone()) };
+                let evaluation =
+                    crate::estimators::Evaluation { loss, gradient: Some(grad.clone()) };
                 values(&proposal.combine(&[evaluation], &mut state.clone()).unwrap())
             };
             let all = gradient(&logits, &grad, &mut whole);

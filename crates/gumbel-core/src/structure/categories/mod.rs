@@ -6,7 +6,7 @@ use gumbel_kernels::conditional_softmax_vjp;
 
 use super::{Structure, constant, count_codes, divide};
 use crate::logits::Rows;
-use crate::op::{self, on_slices, softplus};
+use crate::op::{self, on_slices, softmax_grad, softplus};
 use crate::{
     Error, Generator, Result, Temperature, gumbel_noise, gumbel_softmax, one_hot, sample_one_hot,
 };
@@ -110,9 +110,7 @@ pub(crate) fn softmax(rows: &Tensor, tau: &Temperature) -> Result<Tensor> {
     match tau {
         Temperature::Fixed(tau) => op::softmax(&rows.detach(), *tau),
         // The largest is subtracted first: near the top of a row the quotient keeps its digits.
-        Temperature::Tensor(tau) => {
-            op::softmax(&below_largest(rows)?.broadcast_div(tau)?, 1.0)
-        }
+        Temperature::Tensor(tau) => op::softmax(&below_largest(rows)?.broadcast_div(tau)?, 1.0),
     }
 }
 
@@ -124,11 +122,11 @@ pub(crate) fn below_largest(rows: &Tensor) -> Result<Tensor> {
     Ok(rows.broadcast_sub(&rows.max_keepdim(D::Minus1)?)?)
 }
 
-/// The gradient through `y = softmax(rows / τ)`; zero where `y` is zero, whatever `grad` is there.
+/// `y (g - Σ g y) / τ`: the gradient through `softmax(· / τ)` of value `y`; zero where `y` is zero, whatever `g` is there.
 pub(crate) fn softmax_vjp(y: &Tensor, tau: &Temperature, grad: &Tensor) -> Result<Tensor> {
     match tau {
-        Temperature::Fixed(tau) => op::softmax_grad(y, grad, *tau),
-        Temperature::Tensor(_) => divide(&op::softmax_grad(y, grad, 1.0)?, tau),
+        Temperature::Fixed(tau) => softmax_grad(y, grad, *tau),
+        Temperature::Tensor(_) => divide(&softmax_grad(y, grad, 1.0)?, tau),
     }
 }
 

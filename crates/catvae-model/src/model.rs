@@ -1,0 +1,143 @@
+//! What training, evaluation and checkpoints need of a model, whoever wrote it.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use candle_core::{D, DType, Device, Tensor};
+use gumbel_core::{Generator, log_prob};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Error, Layered, Parameter, Result, kl_to_uniform_prior, log_uniform_prior};
+
+/// A variational autoencoder whose code is `n_latents` variables of `n_categories` each.
+///
+/// [`CategoricalVae`](crate::CategoricalVae) is one. A model of one's own, in candle's operations, gets the
+/// trainer, checkpoints, resuming, metrics, evaluation and the estimator lab by implementing this.
+pub trait Model: Debug + Sized + Send + Sync {
+    /// The section `[model]` of a configuration file.
+    type Config: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync;
+
+    /// Draws initial parameters.
+    ///
+    /// # Errors
+    /// A configuration that no model can be built from.
+    fn initialise(
+        config: &Self::Config,
+        device: &Device,
+        generator: &mut Generator,
+    ) -> Result<Self>;
+
+    /// The configuration that the model was built from.
+    fn config(&self) -> &Self::Config;
+
+    /// Whether a model can be built from the configuration, without building one.
+    ///
+    /// # Errors
+    /// What is wrong, by the name of the field.
+    fn check(config: &Self::Config) -> Result<()>;
+
+    /// `[n_latents, n_categories]`.
+    fn code_shape(config: &Self::Config) -> [usize; 2];
+
+    /// Rows and columns of the images.
+    fn image_shape(config: &Self::Config) -> [usize; 2];
+
+    /// Every parameter, always in the same order.
+    fn parameters(&self) -> Vec<Parameter>;
+
+    /// Logits of the posterior q(z|x).
+    ///
+    /// # Shapes
+    /// - images: `(batch, n_pixels)`, values in [0, 1]; output: `(batch, n_latents, n_categories)`.
+    ///
+    /// # Errors
+    /// Images of another size.
+    fn encode(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// `−ln p(x|z)` of each image, in nats.
+    ///
+    /// # Shapes
+    /// - z: `(batch, n_latents, n_categories)`, rows on the simplex; images: `(batch, n_pixels)`; output: `(batch,)`.
+    ///
+    /// # Errors
+    /// Codes or images of another size.
+    fn neg_log_likelihood(&self, z: &Tensor, images: &Tensor) -> Result<Tensor>;
+
+    /// The mean image of each code: what pictures show.
+    ///
+    /// # Shapes
+    /// - z: `(batch, n_latents, n_categories)`; output: `(batch, n_pixels)`, values in [0, 1].
+    ///
+    /// # Errors
+    /// Codes of another size.
+    fn mean_images(&self, z: &Tensor) -> Result<Tensor>;
+
+    /// KL divergence from the posterior to the prior, in nats. To the uniform prior, unless it is overridden.
+    ///
+    /// # Shapes
+    /// - logits: those of [`Self::encode`]; output: `(batch,)`.
+    ///
+    /// # Errors
+    /// Logits that are NaN.
+    fn kl(&self, logits: &Tensor) -> Result<Tensor> {
+        kl_to_uniform_prior(logits)
+    }
+
+    /// `ln p(z) − ln q(z|x)` of exact codes, in nats; the prior is uniform, unless it is overridden.
+    ///
+    /// # Shapes
+    /// - logits, z: `(batch, n_latents, n_categories)`; output: `(batch,)`.
+    ///
+    /// # Errors
+    /// Logits that are NaN.
+    fn log_prior_over_posterior(&self, logits: &Tensor, z: &Tensor) -> Result<Tensor> {
+        let log_prior = log_uniform_prior(Self::code_shape(self.config()));
+        Ok(log_prob(logits, z)?.sum(D::Minus1)?.affine(-1.0, log_prior)?)
+    }
+
+    /// The model as layers over slices, where it is made of them: it then trains on the fast step of the CPU.
+    fn layered(&self) -> Option<&Layered> {
+        None
+    }
+}
+
+/// Sets every parameter of `model` from a state dict.
+///
+/// # Errors
+/// A tensor that is missing, that the model does not have, or of another shape or element type.
+pub fn load_state_dict<M: Model>(model: &M, mut tensors: HashMap<String, Tensor>) -> Result<()> {
+    for Parameter { name, var } in model.parameters() {
+        let tensor =
+            tensors.remove(&name).ok_or_else(|| Error::MissingTensor { name: name.clone() })?;
+        if tensor.dims() != var.dims() {
+            let (expected, actual) = (var.dims().to_vec(), tensor.dims().to_vec());
+            return Err(Error::WrongParameterShape { name, expected, actual });
+        }
+        if tensor.dtype() != DType::F32 {
+            let actual = format!("{:?}", tensor.dtype());
+            return Err(Error::WrongParameterType { name, actual });
+        }
+        var.set(&tensor.to_device(var.device())?)?;
+    }
+    if !tensors.is_empty() {
+        let mut names: Vec<_> = tensors.into_keys().collect();
+        names.sort();
+        return Err(Error::UnexpectedTensors { names });
+    }
+    Ok(())
+}
+
+/// A model with the parameters of a state dict.
+///
+/// # Errors
+/// Those of [`Model::initialise`] and of [`load_state_dict`].
+pub fn from_state_dict<M: Model>(
+    config: &M::Config,
+    tensors: HashMap<String, Tensor>,
+    device: &Device,
+) -> Result<M> {
+    let model = M::initialise(config, device, &mut Generator::new(0))?;
+    load_state_dict(&model, tensors)?;
+    Ok(model)
+}
