@@ -191,7 +191,10 @@ where
             allowed |= l > -infinity;
         }
         if !good {
-            let class = logits.iter().position(|&l| !(l.into() < f64::INFINITY))?;
+            let class = logits.iter().position(|&l| {
+                let l: f64 = l.into();
+                l.is_nan() || l == f64::INFINITY
+            })?;
             let value = logits[class].into();
             return Some(Defect::Logit { flat: row * n + class, value });
         }

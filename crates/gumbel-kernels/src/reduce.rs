@@ -44,8 +44,8 @@ impl Default for LongSum {
 impl LongSum {
     #[inline(always)]
     pub(crate) fn add(&mut self, line: &[f32; LINE]) {
-        for i in 0..LINE {
-            self.lanes[i] += line[i];
+        for (lane, value) in self.lanes.iter_mut().zip(line) {
+            *lane += value;
         }
         self.n_lines += 1;
         if self.n_lines == BLOCK {

@@ -60,17 +60,11 @@ impl Bernoulli {
     }
 
     /// The logits as they were given, or `ln p - ln(1 - p)` of the probabilities that were given.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn logits(&self) -> Result<Tensor> {
         self.logits.finish(self.logits.wide.clone())
     }
 
     /// Draws exact samples, `(sample..., batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let logits = expand(&self.logits.wide.detach(), sample_shape.into())?;
         let noise = logistic_noise(logits.shape(), logits.dtype(), logits.device(), g)?;
@@ -105,9 +99,6 @@ impl Bernoulli {
     }
 
     /// The entropy, `(batch...)`, in nats.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn entropy(&self) -> Result<Tensor> {
         let logits = &self.logits.wide;
         let (p, not_p) = (sigmoid(logits)?, sigmoid(&logits.neg()?)?);
@@ -117,26 +108,17 @@ impl Bernoulli {
     }
 
     /// The probability of a one, `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mean(&self) -> Result<Tensor> {
         self.logits.finish(sigmoid(&self.logits.wide)?)
     }
 
     /// `p (1 - p)`, `(batch...)`, without cancellation.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn variance(&self) -> Result<Tensor> {
         let logits = &self.logits.wide;
         self.logits.finish((sigmoid(logits)? * sigmoid(&logits.neg()?)?)?)
     }
 
     /// The more probable bit, 0 when both are equal: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mode(&self) -> Result<Tensor> {
         self.logits.finish(hard_bits(&self.logits.wide)?)
     }
@@ -164,9 +146,6 @@ impl Bernoulli {
     }
 
     /// The divergence from a fair coin, `(batch...)`, in nats: `ln 2 - entropy`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn kl_to_uniform(&self) -> Result<Tensor> {
         let logits = &self.logits.wide;
         let side = |l: &Tensor| -> Result<Tensor> {
@@ -177,9 +156,6 @@ impl Bernoulli {
     }
 
     /// Both bits: `(2, batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn enumerate_support(&self) -> Result<Tensor> {
         let bits = Tensor::new(&[0f32, 1.0], self.logits.wide.device())?;
         over_batch(&bits.to_dtype(self.logits.dtype)?, self.batch_shape())

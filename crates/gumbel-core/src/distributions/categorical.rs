@@ -68,33 +68,21 @@ impl Categorical {
     }
 
     /// The logits as they were given, or `ln p` of the probabilities that were given.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn logits(&self) -> Result<Tensor> {
         self.one_hot.logits()
     }
 
     /// `ln softmax(logits)`, `(batch..., n_classes)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn log_probs(&self) -> Result<Tensor> {
         self.one_hot.log_probs()
     }
 
     /// `softmax(logits)`, `(batch..., n_classes)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn probs(&self) -> Result<Tensor> {
         self.one_hot.mean()
     }
 
     /// Draws exact samples: u32, `(sample..., batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         argmax(&self.one_hot.perturbed(sample_shape.into(), g)?)
     }
@@ -126,17 +114,11 @@ impl Categorical {
     }
 
     /// The entropy, `(batch...)`, in nats.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn entropy(&self) -> Result<Tensor> {
         self.one_hot.entropy()
     }
 
     /// The most probable class, the first of equals: u32, `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mode(&self) -> Result<Tensor> {
         argmax(&self.one_hot.parameters().wide)
     }
@@ -152,17 +134,11 @@ impl Categorical {
     }
 
     /// The divergence from the uniform distribution over all classes, `(batch...)`, in nats.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn kl_to_uniform(&self) -> Result<Tensor> {
         self.one_hot.kl_to_uniform()
     }
 
     /// Every class index, masked ones included: u32, `(n_classes, batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn enumerate_support(&self) -> Result<Tensor> {
         let classes = positions(self.n_classes(), self.one_hot.parameters().wide.device())?;
         over_batch(&classes, self.batch_shape())

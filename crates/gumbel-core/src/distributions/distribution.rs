@@ -41,9 +41,6 @@ pub trait Distribution: Debug + Send + Sync {
     fn event_shape(&self) -> &[usize];
 
     /// Draws samples `(sample..., batch..., event...)`, which carry no gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     fn sample(&self, sample_shape: Shape, g: &mut Generator) -> Result<Tensor>;
 
     /// The log-density or log-probability of values that broadcast against `(batch..., event...)`, in nats.

@@ -87,9 +87,6 @@ impl ExpRelaxedOneHotCategorical {
     }
 
     /// The logits as they were given, or `ln p` of the probabilities that were given.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn logits(&self) -> Result<Tensor> {
         self.logits.finish(self.logits.wide.clone())
     }
@@ -99,9 +96,6 @@ impl ExpRelaxedOneHotCategorical {
     }
 
     /// Draws samples `(sample..., batch..., n_classes)` with a pathwise gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let scaled = self.scaled(&self.perturbed(sample_shape.into(), g)?)?;
         self.logits.finish(log_softmax(&scaled)?)
@@ -117,9 +111,6 @@ impl ExpRelaxedOneHotCategorical {
     }
 
     /// [`Self::rsample`] without a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample(sample_shape, g)?.detach())
     }

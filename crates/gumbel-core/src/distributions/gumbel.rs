@@ -59,25 +59,16 @@ impl Gumbel {
     }
 
     /// The location, `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn loc(&self) -> Result<Tensor> {
         self.finish(self.loc.clone())
     }
 
     /// The scale, `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn scale(&self) -> Result<Tensor> {
         self.finish(self.scale.clone())
     }
 
     /// Draws samples `(sample..., batch...)` with a pathwise gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let shape = sample_shape.into();
         let (loc, scale) = (expand(&self.loc, shape.clone())?, expand(&self.scale, shape)?);
@@ -98,9 +89,6 @@ impl Gumbel {
     }
 
     /// [`Self::rsample`] without a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample(sample_shape, g)?.detach())
     }
@@ -122,33 +110,21 @@ impl Gumbel {
     }
 
     /// The entropy, `ln scale + γ + 1`: `(batch...)`, in nats.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn entropy(&self) -> Result<Tensor> {
         self.finish(self.scale.log()?.affine(1.0, EULER_GAMMA + 1.0)?)
     }
 
     /// The mean, `loc + γ · scale`: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mean(&self) -> Result<Tensor> {
         self.finish((&self.loc + (&self.scale * EULER_GAMMA)?)?)
     }
 
     /// The mode, `loc`: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mode(&self) -> Result<Tensor> {
         self.finish(self.loc.clone())
     }
 
     /// The variance, `π² scale² / 6`: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn variance(&self) -> Result<Tensor> {
         self.finish((self.scale.sqr()? * (std::f64::consts::PI.powi(2) / 6.0))?)
     }

@@ -74,9 +74,6 @@ impl LogitRelaxedBernoulli {
     }
 
     /// The logits as they were given, or `ln p - ln(1 - p)` of the probabilities that were given.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn logits(&self) -> Result<Tensor> {
         self.logits.finish(self.logits.wide.clone())
     }
@@ -86,9 +83,6 @@ impl LogitRelaxedBernoulli {
     }
 
     /// Draws samples `(sample..., batch...)` with a pathwise gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let perturbed = self.perturbed(sample_shape.into(), g)?;
         self.logits.finish(scale_bits(&perturbed, &self.tau)?)
@@ -104,9 +98,6 @@ impl LogitRelaxedBernoulli {
     }
 
     /// [`Self::rsample`] without a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample(sample_shape, g)?.detach())
     }
@@ -158,25 +149,16 @@ impl LogitRelaxedBernoulli {
     }
 
     /// The mean, which is the mode too: `logits / τ`, `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mean(&self) -> Result<Tensor> {
         self.logits.finish(scale_bits(&self.logits.wide, &self.tau)?)
     }
 
     /// The mode, equal to the mean: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mode(&self) -> Result<Tensor> {
         self.mean()
     }
 
     /// The variance, `π² / (3 τ²)`: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn variance(&self) -> Result<Tensor> {
         let logits = &self.logits.wide;
         let unit = std::f64::consts::PI.powi(2) / 3.0;

@@ -68,9 +68,6 @@ impl OneHotCategorical {
     }
 
     /// The logits as they were given, or `ln p` of the probabilities that were given.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn logits(&self) -> Result<Tensor> {
         self.logits.finish(self.logits.wide.clone())
     }
@@ -80,17 +77,11 @@ impl OneHotCategorical {
     }
 
     /// `ln softmax(logits)`, `(batch..., n_classes)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn log_probs(&self) -> Result<Tensor> {
         self.logits.finish(log_softmax(&self.logits.wide)?)
     }
 
     /// Draws exact samples, `(sample..., batch..., n_classes)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let hot = one_hot_argmax(&self.perturbed(sample_shape.into(), g)?)?;
         self.logits.finish(hot)
@@ -132,25 +123,16 @@ impl OneHotCategorical {
     }
 
     /// The entropy, `(batch...)`, in nats.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn entropy(&self) -> Result<Tensor> {
         self.logits.finish(neg_entropy(&self.logits.wide)?.neg()?)
     }
 
     /// The probabilities, `(batch..., n_classes)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mean(&self) -> Result<Tensor> {
         self.logits.finish(softmax(&self.logits.wide, 1.0)?)
     }
 
     /// The variance of each coordinate, `p (1 - p)`: `(batch..., n_classes)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn variance(&self) -> Result<Tensor> {
         let p = softmax(&self.logits.wide, 1.0)?;
         // 1 - p of a class above one half is the sum of the others, which keeps its digits.
@@ -161,9 +143,6 @@ impl OneHotCategorical {
     }
 
     /// The most probable vector, the first of equals: `(batch..., n_classes)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mode(&self) -> Result<Tensor> {
         self.logits.finish(one_hot_argmax(&self.logits.wide)?)
     }
@@ -190,17 +169,11 @@ impl OneHotCategorical {
     }
 
     /// The divergence from the uniform distribution over all classes, `(batch...)`, in nats.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn kl_to_uniform(&self) -> Result<Tensor> {
         self.logits.finish(kl_to_uniform(&self.logits.wide)?)
     }
 
     /// Every unit vector, masked classes included: `(n_classes, batch..., n_classes)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn enumerate_support(&self) -> Result<Tensor> {
         let n = self.n_classes();
         let units = one_hot(&positions(n, self.logits.wide.device())?, n, self.logits.dtype)?;

@@ -73,9 +73,6 @@ impl RelaxedBernoulli {
     }
 
     /// The logits as they were given, or `ln p - ln(1 - p)` of the probabilities that were given.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn logits(&self) -> Result<Tensor> {
         self.logit_space.logits()
     }
@@ -86,9 +83,6 @@ impl RelaxedBernoulli {
     }
 
     /// Draws samples `(sample..., batch...)` with a pathwise gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let perturbed = self.logit_space.perturbed(sample_shape.into(), g)?;
         self.logit_space.parameters().finish(self.relax(&perturbed)?)
@@ -104,9 +98,6 @@ impl RelaxedBernoulli {
     }
 
     /// [`Self::rsample`] without a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample(sample_shape, g)?.detach())
     }

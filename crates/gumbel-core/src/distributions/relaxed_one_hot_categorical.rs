@@ -77,9 +77,6 @@ impl RelaxedOneHotCategorical {
     }
 
     /// The logits as they were given, or `ln p` of the probabilities that were given.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn logits(&self) -> Result<Tensor> {
         self.log_space.logits()
     }
@@ -90,9 +87,6 @@ impl RelaxedOneHotCategorical {
     }
 
     /// Draws samples `(sample..., batch..., n_classes)` with a pathwise gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let perturbed = self.log_space.perturbed(sample_shape.into(), g)?;
         self.log_space.parameters().finish(self.relax(&perturbed)?)
@@ -108,9 +102,6 @@ impl RelaxedOneHotCategorical {
     }
 
     /// [`Self::rsample`] without a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample(sample_shape, g)?.detach())
     }

@@ -39,9 +39,6 @@ pub struct StraightThrough<D> {
 /// A distribution that has an exact sample and a soft one for the same noise.
 pub trait HardAndSoft: Distribution {
     /// Fresh noise for samples `(sample..., batch..., event...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     fn noise(&self, sample_shape: Shape, g: &mut Generator) -> Result<Tensor>;
 
     /// The exact sample that the noise gives, a constant, and the soft one, in one shape and dtype.
@@ -63,17 +60,11 @@ impl<D: HardAndSoft> StraightThrough<D> {
     }
 
     /// Draws exact samples `(sample..., batch..., event...)` with the gradient of the soft ones.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample_pair(sample_shape, g)?.0)
     }
 
     /// The exact samples, and the soft ones that their gradient is taken of.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample_pair(
         &self,
         sample_shape: impl Into<Shape>,

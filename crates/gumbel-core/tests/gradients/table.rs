@@ -153,7 +153,7 @@ fn functions() -> Vec<Entry> {
             let mask = Tensor::new(&[1u8, 1, 1], &Device::Cpu)?;
             mask_logits(&x[0], &mask, 1)
         }),
-        entry("temperature::temperature", &[("raw", bit_tau)], |x| {
+        entry("learnable::temperature", &[("raw", bit_tau)], |x| {
             // A `Var` made of a variable is that variable.
             let tau = LearnableTemperature::from_var(Var::from_tensor(&x[0])?, 0.1)?;
             match tau.temperature()? {
