@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::logits::Rows;
-use crate::rowwise;
+use crate::op;
 use crate::{Error, Result};
 
 /// The entropy `-Σ p ln p` of `p = softmax(logits)` over the last dimension, in nats.
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// [`Error::InvalidLogit`], [`Error::AllMasked`], [`Error::TooFewClasses`], [`Error::UnsupportedDType`].
 pub fn entropy(logits: &Tensor) -> Result<Tensor> {
     let rows = over_last(logits)?;
-    Ok(rowwise::negative_entropy(&rows.rows)?.neg()?.to_dtype(logits.dtype())?)
+    Ok(op::neg_entropy(&rows.rows)?.neg()?.to_dtype(logits.dtype())?)
 }
 
 /// The Kullback-Leibler divergence of `q = softmax(logits)` from the uniform distribution over the
@@ -45,7 +45,7 @@ pub fn entropy(logits: &Tensor) -> Result<Tensor> {
 /// ```
 pub fn kl_to_uniform(logits: &Tensor) -> Result<Tensor> {
     let rows = over_last(logits)?;
-    Ok(rowwise::kl_to_uniform(&rows.rows)?.to_dtype(logits.dtype())?)
+    Ok(op::kl_to_uniform(&rows.rows)?.to_dtype(logits.dtype())?)
 }
 
 fn over_last(logits: &Tensor) -> Result<Rows> {

@@ -79,6 +79,16 @@ pub enum Error {
         /// The range it must lie in.
         must: &'static str,
     },
+    /// The distribution does not have what was asked of it.
+    #[error(
+        "{distribution} has no `{what}` in closed form; take another distribution, or estimate it from samples"
+    )]
+    Undefined {
+        /// The distribution's name.
+        distribution: &'static str,
+        /// The function that was called.
+        what: &'static str,
+    },
     /// Two tensors do not fit together.
     #[error("{what} has shape {got:?}, expected {expected:?}")]
     ShapeMismatch {
@@ -127,7 +137,7 @@ pub enum Error {
     },
     /// A tensor needs a dimension of classes and has none, or has it empty.
     #[error(
-        "{what} has shape {shape:?}, but needs at least {min} entries along its dimension of classes"
+        "{what} has shape {shape:?}, but needs a dimension of classes with at least {min} of them"
     )]
     TooFewClasses {
         /// The tensor or argument.
@@ -141,7 +151,7 @@ pub enum Error {
     #[error("class index {index} is out of range for {n_classes} classes")]
     IndexOutOfRange {
         /// The index that was given.
-        index: u64,
+        index: i64,
         /// The number of classes.
         n_classes: usize,
     },

@@ -5,7 +5,7 @@ use candle_core::shape::Dim;
 
 use crate::logits::Rows;
 use crate::single_pass::SinglePass;
-use crate::{Generator, Result, gumbel_noise, rowwise};
+use crate::{Generator, Result, gumbel_noise, op};
 
 /// Draws a class index for each row of logits: `argmax(logits + g)` with Gumbel noise `g`.
 ///
@@ -52,7 +52,7 @@ pub fn gumbel_max_with_noise<D: Dim>(logits: &Tensor, noise: &Tensor, dim: D) ->
 
 fn draw(rows: &Rows, noise: &Tensor) -> Result<Tensor> {
     let noise = rows.like(&noise.detach(), "noise")?;
-    let classes = rowwise::argmax(&rowwise::perturb(&rows.rows, &noise)?)?;
+    let classes = op::argmax(&op::perturb(&rows.rows, &noise)?)?;
     rows.restore_reduced(&classes)
 }
 
@@ -72,7 +72,7 @@ pub fn sample_one_hot<D: Dim>(logits: &Tensor, dim: D, g: &mut Generator) -> Res
     let rows = Rows::new(&logits.detach(), dim)?;
     let noise = gumbel_noise(logits.shape(), rows.rows.dtype(), logits.device(), g)?;
     let noise = rows.like(&noise, "noise")?;
-    let hot = rowwise::one_hot_argmax(&rowwise::perturb(&rows.rows, &noise)?)?;
+    let hot = op::one_hot_argmax(&op::perturb(&rows.rows, &noise)?)?;
     rows.restore(&hot)
 }
 

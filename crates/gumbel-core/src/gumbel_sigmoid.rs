@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use crate::checks::{check_float, check_values};
-use crate::elementwise::{sigmoid, widen};
 use crate::gumbel_softmax::{broadcast_temperature, divide_by_temperature};
+use crate::op::{sigmoid, widen};
 use crate::{Error, Generator, Result, Temperature, logistic_noise, straight_through};
 
 /// Draws relaxed bits, `sigmoid((logits + l) / τ)` with logistic noise `l`

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use candle_core::shape::Dim;
 
 use crate::logits::Rows;
-use crate::rowwise::{one_hot_argmax, perturb, softmax};
+use crate::op::{one_hot_argmax, perturb, softmax};
 use crate::single_pass::SinglePass;
 use crate::{Error, Generator, Result, Temperature, gumbel_noise, straight_through};
 
@@ -20,12 +20,13 @@ use crate::{Error, Generator, Result, Temperature, gumbel_noise, straight_throug
 ///
 /// # Shapes
 /// - logits: any; the classes lie along `dim`. Output: the same.
-/// - tau: a number, or a tensor that broadcasts to the shape of the logits.
+/// - tau: a number, or a tensor that broadcasts to the shape of the logits with one entry along `dim`: a row has
+///   one temperature.
 /// # Gradient
 /// For the logits and for a tensor of temperatures; exactly zero for masked classes.
 /// # Errors
 /// [`Error::InvalidTemperature`], [`Error::InvalidLogit`], [`Error::AllMasked`],
-/// [`Error::ShapeMismatch`] when a temperature does not broadcast, [`Error::UnsupportedDType`].
+/// [`Error::ShapeMismatch`] when a temperature does not broadcast or varies along the classes, [`Error::UnsupportedDType`].
 /// # Example
 /// ```
 /// use candle_core::{Device, Var};
@@ -91,6 +92,7 @@ fn relax(
     let soft = match tau {
         Temperature::Fixed(tau) => softmax(&perturbed, *tau)?,
         Temperature::Tensor(tau) => {
+            check_one_per_row(tau, logits, rows.dim)?;
             let tau = rows.like(&broadcast_temperature(tau, logits)?, "temperature")?;
             softmax(&divide_by_temperature(&perturbed, &tau)?, 1.0)?
         }
@@ -98,6 +100,20 @@ fn relax(
     // The perturbed logits decide, not the relaxed values: those can tie after rounding.
     let sample = if hard { straight_through(&one_hot_argmax(&perturbed)?, &soft)? } else { soft };
     rows.restore(&sample)
+}
+
+/// Refuses temperatures that vary along the classes: a relaxed sample is defined for one τ per row.
+pub(crate) fn check_one_per_row(tau: &Tensor, logits: &Tensor, dim: usize) -> Result<()> {
+    let mut rows = logits.dims().to_vec();
+    rows[dim] = 1;
+    match tau.broadcast_as(rows.as_slice()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::ShapeMismatch {
+            what: "temperature",
+            got: tau.dims().to_vec(),
+            expected: rows,
+        }),
+    }
 }
 
 /// A tensor of temperatures in the shape of the logits.
@@ -163,6 +179,17 @@ mod tests {
         let error = gumbel_softmax(&x, &tau, false, 2, &mut g).unwrap_err();
         assert!(matches!(error, Error::ShapeMismatch { what: "temperature", .. }), "{error}");
         assert!(gumbel_softmax(&x, 1.0, false, 3, &mut g).is_err());
+    }
+
+    #[test]
+    fn a_temperature_that_varies_along_the_classes_is_refused() {
+        let l = Tensor::new(&[[5.0f64, 5.0]], &Device::Cpu).unwrap();
+        let tau = Tensor::new(&[1.0f64, 2.0], &Device::Cpu).unwrap();
+        let noise = l.zeros_like().unwrap();
+        for (dim, refused) in [(1, true), (0, false)] {
+            let y = gumbel_softmax_with_noise(&l, &noise, &tau, false, dim);
+            assert_eq!(matches!(y, Err(Error::ShapeMismatch { .. })), refused);
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //! | exact samples, no gradient | [`gumbel_max`] (indices), [`sample_one_hot`] |
 //! | relaxed samples with a gradient | [`gumbel_softmax`], for bits [`gumbel_sigmoid`] |
 //! | exact samples with the relaxed gradient | the same with `hard` |
-//! | any value with any gradient | [`straight_through`] |
+//! | any value with the gradient of another | [`straight_through`] |
+//! | an operation of your own | [`op`] |
 //! | less bias, less variance, or a loss without a gradient | [`estimators`] (which one: there) |
 //! | densities, moments, divergences | [`distributions`] |
 //! | the KL term of a categorical VAE | [`kl_to_uniform`] |
@@ -110,40 +111,41 @@
 //! # What is not here
 //! No networks and no parameters but [`LearnableTemperature`]'s, no files, no optimisers.
 
-mod checks;
-pub mod distributions;
-mod elementwise;
+// Randomness and temperatures.
+mod random;
+mod temperature;
+
+// Functions.
 mod entropy;
-mod error;
-pub mod estimators;
-mod generator;
 mod gumbel_max;
 mod gumbel_sigmoid;
 mod gumbel_softmax;
 mod log_prob;
 mod logits;
-mod noise;
 mod one_hot;
-pub mod op;
-mod rows;
-mod rowwise;
-mod single_pass;
-mod special;
 mod straight_through;
+
+// What is built of them.
+pub mod distributions;
+pub mod estimators;
 pub mod structure;
-mod temperature;
-mod temperature_schedule;
+
+// Machinery.
+mod checks;
+mod error;
+pub mod op;
+mod single_pass;
 
 pub use entropy::{entropy, kl_to_uniform};
 pub use error::{Error, Result};
-pub use generator::{Generator, GeneratorState};
 pub use gumbel_max::{gumbel_max, gumbel_max_with_noise, sample_one_hot};
 pub use gumbel_sigmoid::{gumbel_sigmoid, gumbel_sigmoid_with_noise};
 pub use gumbel_softmax::{gumbel_softmax, gumbel_softmax_with_noise};
 pub use log_prob::log_prob;
 pub use logits::mask_logits;
-pub use noise::{fill_gumbel_noise, gumbel_noise, logistic_noise, uniform};
 pub use one_hot::one_hot;
+pub use random::{
+    Generator, GeneratorState, fill_gumbel_noise, gumbel_noise, logistic_noise, uniform,
+};
 pub use straight_through::straight_through;
-pub use temperature::{LearnableTemperature, Temperature};
-pub use temperature_schedule::TemperatureSchedule;
+pub use temperature::{LearnableTemperature, Temperature, TemperatureSchedule};

@@ -4,7 +4,7 @@ use candle_core::{D, Tensor};
 
 use crate::checks::check_float;
 use crate::logits::Rows;
-use crate::rowwise::log_softmax;
+use crate::op::log_softmax;
 use crate::{Error, Result};
 
 /// `Σ_k one_hot_k ln softmax(logits)_k` over the last dimension, in nats.

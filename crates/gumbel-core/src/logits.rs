@@ -4,7 +4,7 @@ use candle_core::shape::Dim;
 use candle_core::{CpuStorage, D, DType, Storage, Tensor};
 
 use crate::checks::{check_float, unravel};
-use crate::elementwise::widen;
+use crate::op::widen;
 use crate::{Error, Result};
 
 /// Sets the logits of classes that are not allowed to `-inf`, so that they are never drawn.
@@ -57,7 +57,7 @@ pub fn mask_logits<D: Dim>(logits: &Tensor, mask: &Tensor, dim: D) -> Result<Ten
 pub(crate) struct Rows {
     /// f32 or f64, contiguous, classes last.
     pub(crate) rows: Tensor,
-    dim: usize,
+    pub(crate) dim: usize,
     dtype: DType,
 }
 
@@ -127,8 +127,12 @@ fn check_rows(rows: &Tensor, dim: usize) -> Result<()> {
     let n = rows.dim(D::Minus1)?;
     let (storage, layout) = rows.storage_and_layout();
     let defect = match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(v)), Some((start, end))) => first_defect(&v[start..end], n),
-        (Storage::Cpu(CpuStorage::F64(v)), Some((start, end))) => first_defect(&v[start..end], n),
+        (Storage::Cpu(CpuStorage::F32(v)), Some((start, end))) => {
+            first_defect(&v[start..end], n, f32::INFINITY)
+        }
+        (Storage::Cpu(CpuStorage::F64(v)), Some((start, end))) => {
+            first_defect(&v[start..end], n, f64::INFINITY)
+        }
         _ => None,
     };
     drop(storage);
@@ -175,17 +179,23 @@ impl Defect {
     }
 }
 
-fn first_defect<T: crate::rows::Real>(values: &[T], n: usize) -> Option<Defect> {
+fn first_defect<T>(values: &[T], n: usize, infinity: T) -> Option<Defect>
+where
+    T: Copy + PartialOrd + std::ops::Neg<Output = T> + Into<f64>,
+{
     for (row, logits) in values.chunks_exact(n).enumerate() {
         // Written without a branch per logit: NaN fails both comparisons.
         let (mut good, mut allowed) = (true, false);
         for &l in logits {
-            good &= l < -T::MASKED;
-            allowed |= l > T::MASKED;
+            good &= l < infinity;
+            allowed |= l > -infinity;
         }
         if !good {
-            let class = logits.iter().position(|&l| l.is_nan() || l >= -T::MASKED)?;
-            let value = logits[class].wide();
+            let class = logits.iter().position(|&l| {
+                let l: f64 = l.into();
+                l.is_nan() || l == f64::INFINITY
+            })?;
+            let value = logits[class].into();
             return Some(Defect::Logit { flat: row * n + class, value });
         }
         if !allowed {
@@ -285,7 +295,7 @@ mod tests {
         let x = Var::new(&[[1f32, f32::NAN, 3.0]], &Device::Cpu).unwrap();
         let mask = Tensor::new(&[1u8, 0, 1], &Device::Cpu).unwrap();
         let masked = mask_logits(&x, &mask, 1).unwrap();
-        let y = crate::rowwise::softmax(&masked, 1.0).unwrap();
+        let y = crate::op::softmax(&masked, 1.0).unwrap();
         let grads = y.get_on_dim(1, 0).unwrap().sum_all().unwrap().backward().unwrap();
         let g = grads.get(&x).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(g[0][1], 0.0);

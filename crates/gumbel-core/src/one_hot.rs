@@ -35,9 +35,8 @@ pub(crate) fn checked_indices(indices: &Tensor, n_classes: usize) -> Result<Tens
             expected: "u8, u32 or i64",
         });
     }
-    // Negative i64 indices become huge and are refused like other large ones.
     let wide = indices.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?;
-    match wide.iter().map(|&i| i as u64).find(|&i| i >= n_classes as u64) {
+    match wide.into_iter().find(|&i| i < 0 || i as usize >= n_classes) {
         Some(index) => Err(Error::IndexOutOfRange { index, n_classes }),
         None => Ok(indices.to_dtype(DType::U32)?),
     }

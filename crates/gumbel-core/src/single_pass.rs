@@ -4,127 +4,92 @@
 //! The noise is that of [`crate::gumbel_noise`], so a seed gives the same sample as the general path of
 //! [`crate::gumbel_softmax`] and [`crate::gumbel_max`] (to rounding), which is the oracle of the tests.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
-use gumbel_kernels::{GumbelStream, SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
+use candle_core::{DType, Tensor};
+use gumbel_kernels::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
 
 use crate::logits::Rows;
-use crate::rowwise::{SoftmaxGrad, last, single, without_last};
+use crate::op::{Value, read_slices, softmax_grad, with_gradient};
 use crate::{Generator, Result};
 
 /// Logits that can be sampled in one pass, with their classes along the last dimension.
 pub(crate) struct SinglePass<'a> {
     logits: &'a Tensor,
-    dim: usize,
+    n_classes: usize,
 }
 
 impl<'a> SinglePass<'a> {
     /// `None` where the general path is needed: other devices and dtypes, classes along another
-    /// dimension (whose noise lies in the order of the logits), and no classes at all.
+    /// dimension (the noise lies in the order of the logits), and no classes at all.
     pub(crate) fn new(logits: &'a Tensor, dim: usize) -> Option<Self> {
         let dims = logits.dims();
         let possible = logits.device().is_cpu()
             && logits.dtype() == DType::F32
             && dim + 1 == dims.len()
             && dims[dim] > 0;
-        possible.then_some(Self { logits, dim })
+        possible.then(|| Self { logits, n_classes: dims[dim] })
     }
 
     /// `softmax((logits + g) / τ)` for a checked τ, or with `hard` the one-hot vector of its largest
     /// entry, with the same gradient.
     pub(crate) fn relax(&self, tau: f64, hard: bool, g: &mut Generator) -> Result<Tensor> {
-        let (noise, position) = g.gumbel_stream();
-        let op = Relax { tau, hard, noise, position };
-        self.finish(self.logits.contiguous()?.apply_op1(op), g)
+        let (n, (noise, position)) = (self.n_classes, g.gumbel_stream());
+        let relaxed = move |logits: &[f32], out: &mut [f32]| {
+            gumbel_softmax(n, tau as f32, logits, noise, position, out)
+        };
+        let sample = if hard { self.hard(g)? } else { self.draw(0.0, n, g, relaxed)? };
+        let sample = Value::Slice(sample, self.logits.shape().clone());
+        with_gradient("gumbel-softmax", sample, [self.logits], move |[logits], sample, grad| {
+            if !hard {
+                return Ok([Some(softmax_grad(sample, grad, tau)?)]);
+            }
+            // Drawn again from the same noise, so that only those who want a gradient pay for it.
+            let mut again = vec![0.0; logits.elem_count()];
+            read_slices([logits], |[x]| relaxed(x, &mut again).map_err(cannot_draw))?;
+            let again = Value::Slice(again, logits.shape().clone()).into_tensor();
+            Ok([Some(softmax_grad(&again, grad, tau)?)])
+        })
     }
 
     /// The one-hot vector of `argmax(logits + g)`, a constant.
     pub(crate) fn one_hot(&self, g: &mut Generator) -> Result<Tensor> {
-        let (noise, position) = g.gumbel_stream();
-        let op = Relax { tau: 1.0, hard: true, noise, position };
-        self.finish(self.logits.detach().contiguous()?.apply_op1_no_bwd(&op), g)
+        Ok(Value::Slice(self.hard(g)?, self.logits.shape().clone()).into_tensor())
     }
 
     /// `argmax(logits + g)`.
     pub(crate) fn argmax(&self, g: &mut Generator) -> Result<Tensor> {
-        let (noise, position) = g.gumbel_stream();
-        let op = Argmax { noise, position };
-        self.finish(self.logits.detach().contiguous()?.apply_op1_no_bwd(&op), g)
+        let (n, (noise, position)) = (self.n_classes, g.gumbel_stream());
+        let classes = self.draw(0, 1, g, |x, out| gumbel_argmax(n, x, noise, position, out))?;
+        let dims = self.logits.dims();
+        Ok(Tensor::from_vec(classes, &dims[..dims.len() - 1], self.logits.device())?)
     }
 
-    fn finish(&self, sample: candle_core::Result<Tensor>, g: &mut Generator) -> Result<Tensor> {
-        match sample {
-            Ok(sample) => {
-                g.skip(self.logits.elem_count());
-                Ok(sample)
-            }
-            Err(error) => {
-                // The kernel has found a row that cannot be drawn from; this names what is wrong with it.
-                Rows::new(self.logits, self.dim)?;
-                Err(error.into())
-            }
-        }
-    }
-}
-
-fn in_rows(error: SampleError) -> candle_core::Error {
-    candle_core::Error::wrap(error)
-}
-
-struct Relax {
-    tau: f64,
-    hard: bool,
-    noise: GumbelStream,
-    position: u64,
-}
-
-impl CustomOp1 for Relax {
-    fn name(&self) -> &'static str {
-        "gumbel-softmax"
+    fn hard(&self, g: &mut Generator) -> Result<Vec<f32>> {
+        let (n, (noise, position)) = (self.n_classes, g.gumbel_stream());
+        self.draw(0.0, n, g, |x, out| gumbel_one_hot(n, x, noise, position, out))
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let logits = single(self.name(), s, l)?;
-        let mut out = vec![0.0; logits.len()];
-        if self.hard {
-            gumbel_one_hot(last(l), logits, self.noise, self.position, &mut out)
-        } else {
-            gumbel_softmax(last(l), self.tau as f32, logits, self.noise, self.position, &mut out)
-        }
-        .map_err(in_rows)?;
-        Ok((CpuStorage::F32(out), l.shape().clone()))
-    }
-
-    fn bwd(
+    /// A result of `width` values for each row. A draw that is refused uses no noise.
+    fn draw<T: Clone>(
         &self,
-        logits: &Tensor,
-        sample: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let op = SoftmaxGrad { tau: self.tau };
-        if self.hard {
-            // Drawn again from the same noise, so that only those who want a gradient pay for it.
-            let relaxed = logits.detach().apply_op1_no_bwd(&Self { hard: false, ..*self })?;
-            return Ok(Some(relaxed.apply_op2_no_bwd(&grad, &op)?));
-        }
-        Ok(Some(sample.apply_op2_no_bwd(&grad, &op)?))
+        zero: T,
+        width: usize,
+        g: &mut Generator,
+        kernel: impl FnOnce(&[f32], &mut [T]) -> std::result::Result<(), SampleError>,
+    ) -> Result<Vec<T>> {
+        let n_logits = self.logits.elem_count();
+        let mut out = vec![zero; n_logits / self.n_classes * width];
+        read_slices([self.logits], |[x]| {
+            kernel(x, &mut out).or_else(|error| {
+                // The kernel has found a row that cannot be drawn from; this names what is wrong with it.
+                Rows::new(self.logits, self.logits.rank() - 1)?;
+                Err(cannot_draw(error))
+            })
+        })?;
+        g.skip(n_logits);
+        Ok(out)
     }
 }
 
-struct Argmax {
-    noise: GumbelStream,
-    position: u64,
-}
-
-impl CustomOp1 for Argmax {
-    fn name(&self) -> &'static str {
-        "gumbel-max"
-    }
-
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let logits = single(self.name(), s, l)?;
-        let mut classes = vec![0; logits.len() / last(l)];
-        gumbel_argmax(last(l), logits, self.noise, self.position, &mut classes).map_err(in_rows)?;
-        Ok((CpuStorage::U32(classes), without_last(l)))
-    }
+fn cannot_draw(error: SampleError) -> crate::Error {
+    candle_core::Error::wrap(error).into()
 }

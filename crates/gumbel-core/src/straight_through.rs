@@ -1,8 +1,8 @@
 //! The straight-through combinator: one value forward, another's gradient backward.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Shape, Tensor};
+use candle_core::Tensor;
 
+use crate::op::with_gradient;
 use crate::{Error, Result};
 
 /// Exactly the value of `hard`, with the gradient of `soft` (Bengio et al. 2013).
@@ -43,60 +43,7 @@ pub fn straight_through(hard: &Tensor, soft: &Tensor) -> Result<Tensor> {
             expected: "the dtype of soft",
         });
     }
-    // The copy takes whole storages, so a view must become a tensor of its own first.
-    let (storage, layout) = hard.storage_and_layout();
-    let whole = layout.is_contiguous() && layout.start_offset() == 0;
-    drop(storage);
-    let hard = if whole { hard.detach() } else { hard.detach().force_contiguous()? };
-    Ok(hard.apply_op2(soft, StraightThrough)?)
-}
-
-struct StraightThrough;
-
-impl CustomOp2 for StraightThrough {
-    fn name(&self) -> &'static str {
-        "straight-through"
-    }
-
-    fn cpu_fwd(
-        &self,
-        hard: &CpuStorage,
-        layout: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok((hard.try_clone(layout)?, layout.shape().clone()))
-    }
-
-    fn cuda_fwd(
-        &self,
-        hard: &CudaStorage,
-        layout: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-    ) -> candle_core::Result<(CudaStorage, Shape)> {
-        Ok((hard.try_clone(layout)?, layout.shape().clone()))
-    }
-
-    fn metal_fwd(
-        &self,
-        hard: &MetalStorage,
-        layout: &Layout,
-        _: &MetalStorage,
-        _: &Layout,
-    ) -> candle_core::Result<(MetalStorage, Shape)> {
-        Ok((hard.try_clone(layout)?, layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((None, Some(grad.clone())))
-    }
+    with_gradient("straight-through", hard, [soft], |_, _, grad| Ok([Some(grad.clone())]))
 }
 
 #[cfg(test)]

@@ -89,7 +89,8 @@ impl WordStream {
             *lanes = [word; LINE];
         }
         for i in 0..LINE {
-            let block = first_block.wrapping_add(i as u64);
+            // Positions are 64 bits, so the stream begins again after 2⁶⁰ blocks, inside a batch too.
+            let block = first_block.wrapping_add(i as u64) & (u64::MAX / BLOCK as u64);
             states.0[12][i] = block as u32;
             states.0[13][i] = (block >> 32) as u32;
         }

@@ -60,7 +60,8 @@ impl GumbelStream {
             self.words.batch(kernel, block, &mut words);
             let len = rest.len().min(BATCH - skip);
             let (now, later) = rest.split_at_mut(len);
-            self.convert(kernel, &words[skip..skip + len], block * LINE as u64 + skip as u64, now);
+            let first = block.wrapping_mul(LINE as u64).wrapping_add(skip as u64);
+            self.convert(kernel, &words[skip..skip + len], first, now);
             rest = later;
             skip = 0;
             block = block.wrapping_add(LINE as u64);
@@ -206,6 +207,22 @@ mod tests {
                 noise.fill_on(isa, from as u64, &mut part);
                 assert!(part == all[from..to], "{} from {from}", isa.name());
             }
+        }
+    }
+
+    #[test]
+    fn the_stream_begins_again_after_its_last_position() {
+        let noise = stream();
+        let mut across = [0.0; 400];
+        noise.fill(u64::MAX - 5, &mut across);
+        let (mut before, mut after) = ([0.0; 6], [0.0; 394]);
+        noise.fill(u64::MAX - 5, &mut before);
+        noise.fill(0, &mut after);
+        assert_eq!(across[..6], before);
+        assert_eq!(across[6..], after);
+        for (i, value) in [(0, across[5]), (1, across[6])] {
+            let exact = exact(&noise.words, &noise.tail, u64::MAX.wrapping_add(i));
+            assert!((f64::from(value) - exact).abs() < 1e-5);
         }
     }
 

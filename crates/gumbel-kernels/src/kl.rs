@@ -1,11 +1,11 @@
-//! The divergence of categorical distributions from the uniform one, with its gradient.
+//! The entropy of categorical distributions and their divergence from the uniform one, with gradients.
 
 use rayon::prelude::*;
 
 use crate::error::{LengthError, check_len};
 use crate::isa::{Isa, Kernel, Task};
 use crate::lines::LINE;
-use crate::reduce::{larger, max, sum};
+use crate::reduce::{LongSum, larger, max, sum};
 use crate::rows::{check_rows, rows_per_chunk};
 use crate::vmath::{exp_nonpositive, ln_normal};
 
@@ -29,10 +29,43 @@ pub fn kl_to_uniform(
     kl_to_uniform_on(Isa::best(), n_classes, scale, logits, kl, d_logits)
 }
 
+/// In each row, with `q = softmax(logits)`: `Σ q ln q` in nats, the entropy with its sign reversed, and its gradient
+/// `d_logits = q ⊙ (ln q − Σ q ln q)`.
+///
+/// # Shapes
+/// - logits, d_logits: `(rows, n_classes)`; neg_entropy: `(rows)`.
+///
+/// # Errors
+/// [`LengthError`] when the lengths do not fit.
+pub fn neg_entropy(
+    n_classes: usize,
+    logits: &[f32],
+    neg_entropy: &mut [f32],
+    d_logits: &mut [f32],
+) -> Result<(), LengthError> {
+    let range = (0.0, f32::NEG_INFINITY);
+    divergence_on(Isa::best(), n_classes, 1.0, range, logits, neg_entropy, d_logits)
+}
+
 fn kl_to_uniform_on(
     isa: Isa,
     n_classes: usize,
     scale: f32,
+    logits: &[f32],
+    kl: &mut [f32],
+    d_logits: &mut [f32],
+) -> Result<(), LengthError> {
+    // Rounding can take the smallest divergences a little below zero.
+    let range = ((n_classes as f64).ln() as f32, 0.0);
+    divergence_on(isa, n_classes, scale, range, logits, kl, d_logits)
+}
+
+/// `Σ q ln q + offset`, but at least `least`.
+fn divergence_on(
+    isa: Isa,
+    n_classes: usize,
+    scale: f32,
+    (offset, least): (f32, f32),
     logits: &[f32],
     kl: &mut [f32],
     d_logits: &mut [f32],
@@ -49,7 +82,7 @@ fn kl_to_uniform_on(
         .zip(kl.par_chunks_mut(rows))
         .zip(d_logits.par_chunks_mut(rows * n_classes))
         .for_each(|((logits, kl), d_logits)| {
-            isa.dispatch(Divergence { n_classes, scale, logits, kl, d_logits });
+            isa.dispatch(Divergence { n_classes, scale, offset, least, logits, kl, d_logits });
         });
     Ok(())
 }
@@ -57,6 +90,8 @@ fn kl_to_uniform_on(
 struct Divergence<'a> {
     n_classes: usize,
     scale: f32,
+    offset: f32,
+    least: f32,
     logits: &'a [f32],
     kl: &'a mut [f32],
     d_logits: &'a mut [f32],
@@ -68,9 +103,10 @@ impl Task for Divergence<'_> {
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) {
         let n_classes = self.n_classes;
-        let ln_classes = (n_classes as f64).ln() as f32;
-        // Rounding can take the smallest divergences a little below zero.
-        let above_zero = |kl: f32| if kl < 0.0 { 0.0 } else { kl };
+        let shifted = |neg_entropy: f32| {
+            let value = neg_entropy + self.offset;
+            if value < self.least { self.least } else { value }
+        };
         if n_classes <= LINE {
             let blocks = self
                 .logits
@@ -80,7 +116,7 @@ impl Task for Divergence<'_> {
             for ((logits, kl), d_logits) in blocks {
                 let neg_entropy = short_rows(kernel, n_classes, self.scale, logits, d_logits);
                 for (kl, neg_entropy) in kl.iter_mut().zip(neg_entropy) {
-                    *kl = above_zero(neg_entropy + ln_classes);
+                    *kl = shifted(neg_entropy);
                 }
             }
         } else {
@@ -91,7 +127,7 @@ impl Task for Divergence<'_> {
                 .zip(self.d_logits.chunks_exact_mut(n_classes));
             for ((logits, kl), d_logits) in rows {
                 let neg_entropy = long_row(kernel, self.scale, logits, d_logits);
-                *kl = above_zero(neg_entropy + ln_classes);
+                *kl = shifted(neg_entropy);
             }
         }
     }
@@ -151,20 +187,22 @@ fn long_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], d_logits: &mut [f3
         }
     }
     let largest = max(largest);
-    let (mut total, mut weighted) = ([0.0; LINE], [0.0; LINE]);
+    let (mut total, mut weighted) = (LongSum::default(), LongSum::default());
     for (logits, out) in logits.chunks(LINE).zip(d_logits.chunks_mut(LINE)) {
         let mut e = kernel.load(logits, f32::NEG_INFINITY);
+        let mut products = [0.0; LINE];
         for i in 0..LINE {
             let y = bounded(e[i] - largest);
             e[i] = exp_nonpositive(y);
-            total[i] += e[i];
-            weighted[i] += e[i] * y;
+            products[i] = e[i] * y;
         }
+        total.add(&e);
+        weighted.add(&products);
         kernel.store(&e, out);
     }
-    let total = sum(total);
+    let total = total.value();
     let ln_total = ln_normal(total);
-    let neg_entropy = sum(weighted) / total - ln_total;
+    let neg_entropy = weighted.value() / total - ln_total;
     let (factor, offset) = (scale / total, ln_total + neg_entropy);
     for (logits, out) in logits.chunks(LINE).zip(d_logits.chunks_mut(LINE)) {
         let mut d = kernel.load(logits, f32::NEG_INFINITY);

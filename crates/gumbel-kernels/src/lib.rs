@@ -71,6 +71,7 @@
 //! `cargo bench -p gumbel-kernels` measures all of them again.
 
 mod adam;
+mod argmax;
 mod bernoulli;
 mod chacha;
 mod conditional;
@@ -93,6 +94,7 @@ mod kl;
 mod likelihood;
 mod linear;
 mod lines;
+mod log_softmax;
 mod magnitude;
 mod pack;
 mod peak;
@@ -106,6 +108,7 @@ mod vmath;
 mod window;
 
 pub use adam::{AdamOptions, AdamParameter, AdamStep, adam_update};
+pub use argmax::{argmax, one_hot_argmax, perturb};
 pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
 pub use conditional::conditional_softmax_vjp;
@@ -115,10 +118,11 @@ pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
-pub use kl::kl_to_uniform;
+pub use kl::{kl_to_uniform, neg_entropy};
 pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
 };
+pub use log_softmax::{log_softmax, log_softmax_vjp};
 pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;
 pub use pixels::{Pixels, pixels_to_f32};

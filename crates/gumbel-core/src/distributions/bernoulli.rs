@@ -2,11 +2,13 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::parameters::BitLogits;
-use super::shapes::{broadcast, expand, expand_to_noise, over_batch};
+use super::HardAndSoft;
+use super::distribution::distribution;
+use super::parameters::{BitLogits, not_below_zero};
+use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise, over_batch, sample_dims};
 use crate::checks::check_values;
-use crate::elementwise::{sigmoid, softplus};
 use crate::gumbel_sigmoid::{hard_bits, perturb_bits};
+use crate::op::{sigmoid, softplus};
 use crate::{Error, Generator, Result, logistic_noise};
 
 /// Draws 1 with probability `sigmoid(logits)`, else 0.
@@ -33,6 +35,8 @@ pub struct Bernoulli {
     logits: BitLogits,
 }
 
+distribution!(Bernoulli, event: |_d| &[], has: entropy mean variance mode logits);
+
 impl Bernoulli {
     /// From log-odds, `ln p - ln(1 - p)`. A logit of `-inf` is a bit that is never set.
     ///
@@ -55,14 +59,12 @@ impl Bernoulli {
         self.logits.wide.dims()
     }
 
-    pub(super) fn logits(&self) -> &BitLogits {
-        &self.logits
+    /// The logits as they were given, or `ln p - ln(1 - p)` of the probabilities that were given.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.logits.finish(self.logits.wide.clone())
     }
 
     /// Draws exact samples, `(sample..., batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let logits = expand(&self.logits.wide.detach(), sample_shape.into())?;
         let noise = logistic_noise(logits.shape(), logits.dtype(), logits.device(), g)?;
@@ -97,9 +99,6 @@ impl Bernoulli {
     }
 
     /// The entropy, `(batch...)`, in nats.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn entropy(&self) -> Result<Tensor> {
         let logits = &self.logits.wide;
         let (p, not_p) = (sigmoid(logits)?, sigmoid(&logits.neg()?)?);
@@ -109,26 +108,17 @@ impl Bernoulli {
     }
 
     /// The probability of a one, `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mean(&self) -> Result<Tensor> {
         self.logits.finish(sigmoid(&self.logits.wide)?)
     }
 
     /// `p (1 - p)`, `(batch...)`, without cancellation.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn variance(&self) -> Result<Tensor> {
         let logits = &self.logits.wide;
         self.logits.finish((sigmoid(logits)? * sigmoid(&logits.neg()?)?)?)
     }
 
     /// The more probable bit, 0 when both are equal: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mode(&self) -> Result<Tensor> {
         self.logits.finish(hard_bits(&self.logits.wide)?)
     }
@@ -141,7 +131,8 @@ impl Bernoulli {
     /// [`Error::ShapeMismatch`].
     pub fn kl_divergence(&self, other: &Self) -> Result<Tensor> {
         let logits = &self.logits.wide;
-        let (l, m) = broadcast(logits, &other.logits.wide.to_dtype(logits.dtype())?)?;
+        let other = other.logits.wide.to_dtype(logits.dtype())?;
+        let (l, m) = broadcast_as("the other distribution", logits, &other)?;
         // p (ln p - ln q) + (1 - p) (ln(1 - p) - ln(1 - q)), each from its own softplus.
         let side = |l: &Tensor, m: &Tensor| -> Result<Tensor> {
             let p = sigmoid(l)?;
@@ -151,29 +142,35 @@ impl Bernoulli {
             Ok((p * ratio)?)
         };
         let kl = (side(&l, &m)? + side(&l.neg()?, &m.neg()?)?)?;
-        self.logits.finish(kl)
+        self.logits.finish(not_below_zero(&kl)?)
     }
 
     /// The divergence from a fair coin, `(batch...)`, in nats: `ln 2 - entropy`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn kl_to_uniform(&self) -> Result<Tensor> {
         let logits = &self.logits.wide;
         let side = |l: &Tensor| -> Result<Tensor> {
             let gain = softplus(&l.neg()?)?.affine(-1.0, std::f64::consts::LN_2)?;
             times_cost(&sigmoid(l)?, &gain)
         };
-        self.logits.finish((side(logits)? + side(&logits.neg()?)?)?)
+        self.logits.finish(not_below_zero(&(side(logits)? + side(&logits.neg()?)?)?)?)
     }
 
     /// Both bits: `(2, batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn enumerate_support(&self) -> Result<Tensor> {
         let bits = Tensor::new(&[0f32, 1.0], self.logits.wide.device())?;
         over_batch(&bits.to_dtype(self.logits.dtype)?, self.batch_shape())
+    }
+}
+
+impl HardAndSoft for Bernoulli {
+    fn noise(&self, sample_shape: Shape, g: &mut Generator) -> Result<Tensor> {
+        let logits = &self.logits.wide;
+        logistic_noise(sample_dims(sample_shape, logits), logits.dtype(), logits.device(), g)
+    }
+
+    fn hard_and_soft(&self, noise: &Tensor) -> Result<(Tensor, Tensor)> {
+        let hard = self.sample_with_noise(noise)?;
+        Ok((hard, expand_to_noise(&self.mean()?, noise)?))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use candle_core::{D, Shape, Tensor};
 
+use super::distribution::distribution;
 use super::one_hot_categorical::OneHotCategorical;
 use super::shapes::{common_dims, over_batch};
 use crate::one_hot::{checked_indices, positions};
-use crate::rowwise::{argmax, log_softmax};
+use crate::op::{argmax, log_softmax};
 use crate::{Generator, Result};
 
 /// Draws class `k` with probability `softmax(logits)_k`; values are u32 indices.
@@ -35,6 +36,8 @@ pub struct Categorical {
     one_hot: OneHotCategorical,
 }
 
+distribution!(Categorical, event: |_d| &[], has: entropy mode logits);
+
 impl Categorical {
     /// From unnormalised log-probabilities.
     ///
@@ -45,7 +48,8 @@ impl Categorical {
         Ok(Self { one_hot: OneHotCategorical::from_logits(logits)? })
     }
 
-    /// From probabilities, which are divided by their sum.
+    /// From probabilities, which are divided by their sum. A probability of 0 masks its class: its gradient is exactly
+    /// zero, so that it stays 0 in training.
     ///
     /// # Errors
     /// [`Error::InvalidProbability`](crate::Error::InvalidProbability), and those of [`Self::from_logits`].
@@ -63,26 +67,22 @@ impl Categorical {
         self.one_hot.n_classes()
     }
 
+    /// The logits as they were given, or `ln p` of the probabilities that were given.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.one_hot.logits()
+    }
+
     /// `ln softmax(logits)`, `(batch..., n_classes)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn log_probs(&self) -> Result<Tensor> {
         self.one_hot.log_probs()
     }
 
     /// `softmax(logits)`, `(batch..., n_classes)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn probs(&self) -> Result<Tensor> {
         self.one_hot.mean()
     }
 
     /// Draws exact samples: u32, `(sample..., batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         argmax(&self.one_hot.perturbed(sample_shape.into(), g)?)
     }
@@ -103,9 +103,9 @@ impl Categorical {
     /// [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange), [`Error::ShapeMismatch`](crate::Error::ShapeMismatch),
     /// [`Error::UnsupportedDType`](crate::Error::UnsupportedDType).
     pub fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let logits = self.one_hot.logits();
+        let logits = self.one_hot.parameters();
         let value = checked_indices(value, self.n_classes())?;
-        let mut dims = common_dims(value.dims(), self.batch_shape())?;
+        let mut dims = common_dims("value", value.dims(), self.batch_shape())?;
         let value = value.broadcast_as(dims.as_slice())?.contiguous()?;
         dims.push(self.n_classes());
         let log_probs = log_softmax(&logits.wide)?.broadcast_as(dims)?.contiguous()?;
@@ -114,19 +114,13 @@ impl Categorical {
     }
 
     /// The entropy, `(batch...)`, in nats.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn entropy(&self) -> Result<Tensor> {
         self.one_hot.entropy()
     }
 
     /// The most probable class, the first of equals: u32, `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mode(&self) -> Result<Tensor> {
-        argmax(&self.one_hot.logits().wide)
+        argmax(&self.one_hot.parameters().wide)
     }
 
     /// `KL(self || other)`, in nats; `+inf` where `other` masks a class that `self` allows.
@@ -140,19 +134,13 @@ impl Categorical {
     }
 
     /// The divergence from the uniform distribution over all classes, `(batch...)`, in nats.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn kl_to_uniform(&self) -> Result<Tensor> {
         self.one_hot.kl_to_uniform()
     }
 
     /// Every class index, masked ones included: u32, `(n_classes, batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn enumerate_support(&self) -> Result<Tensor> {
-        let classes = positions(self.n_classes(), self.one_hot.logits().wide.device())?;
+        let classes = positions(self.n_classes(), self.one_hot.parameters().wide.device())?;
         over_batch(&classes, self.batch_shape())
     }
 }

@@ -2,15 +2,16 @@
 
 use candle_core::{D, DType, Shape, Tensor};
 
+use super::distribution::distribution;
 use super::parameters::{
-    ClassLogits, checked_row_temperature, log_temperature_of_rows, temperature_tensor,
+    ClassLogits, any, checked_row_temperature, log_temperature_of_rows, precise, temperature_tensor,
 };
 use super::shapes::{broadcast, expand, expand_to_noise};
 use crate::checks::check_float;
 use crate::checks::check_values;
 use crate::gumbel_softmax::{broadcast_temperature, divide_by_temperature};
-use crate::rowwise::{log_softmax, perturb, zero_where_masked};
-use crate::special::{EULER_GAMMA, digamma, ln_gamma};
+use crate::op::{EULER_GAMMA, digamma, ln_gamma};
+use crate::op::{log_softmax, perturb, zero_where_masked};
 use crate::{Error, Generator, Result, Temperature, gumbel_noise};
 
 /// The logarithm of a relaxed one-hot sample: `log_softmax((logits + g) / τ)`, "ExpConcrete"
@@ -44,6 +45,8 @@ pub struct ExpRelaxedOneHotCategorical {
     logits: ClassLogits,
     tau: Temperature,
 }
+
+distribution!(ExpRelaxedOneHotCategorical, event: |d| d.logits.event_shape(), has: rsample entropy logits);
 
 impl ExpRelaxedOneHotCategorical {
     /// From a temperature and unnormalised log-probabilities.
@@ -83,14 +86,16 @@ impl ExpRelaxedOneHotCategorical {
         &self.tau
     }
 
-    pub(super) fn logits(&self) -> &ClassLogits {
+    /// The logits as they were given, or `ln p` of the probabilities that were given.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.logits.finish(self.logits.wide.clone())
+    }
+
+    pub(super) fn parameters(&self) -> &ClassLogits {
         &self.logits
     }
 
     /// Draws samples `(sample..., batch..., n_classes)` with a pathwise gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let scaled = self.scaled(&self.perturbed(sample_shape.into(), g)?)?;
         self.logits.finish(log_softmax(&scaled)?)
@@ -106,9 +111,6 @@ impl ExpRelaxedOneHotCategorical {
     }
 
     /// [`Self::rsample`] without a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample(sample_shape, g)?.detach())
     }
@@ -150,9 +152,8 @@ impl ExpRelaxedOneHotCategorical {
     /// [`Error::OutsideSupport`] for NaN, `+inf`, or `-inf` at a class that is allowed,
     /// [`Error::ShapeMismatch`], [`Error::UnsupportedDType`].
     pub fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let logits = &self.logits.wide;
         check_float(value, "value")?;
-        let (value, logits) = broadcast(&value.to_dtype(logits.dtype())?, logits)?;
+        let (value, logits) = broadcast(&precise(value)?, &precise(&self.logits.wide)?)?;
         let allowed = logits.detach().gt(f64::NEG_INFINITY)?;
         let checked = allowed.where_cond(&value.detach(), &value.zeros_like()?)?;
         let support = "the log-simplex, finite at every allowed class";
@@ -179,7 +180,7 @@ impl ExpRelaxedOneHotCategorical {
         let density = (shape + self.log_scale(allowed, logits.dtype())?)?;
 
         let weighs_masked = allowed.where_cond(&masked, &value.detach())?.gt(f64::NEG_INFINITY)?;
-        let outside = weighs_masked.max(D::Minus1)?;
+        let outside = any(&weighs_masked)?;
         let nothing = density.zeros_like()?.affine(1.0, f64::NEG_INFINITY)?;
         Ok(outside.where_cond(&nothing, &density)?)
     }

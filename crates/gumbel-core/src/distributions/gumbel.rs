@@ -2,10 +2,12 @@
 
 use candle_core::{DType, Shape, Tensor};
 
-use super::shapes::{broadcast, expand, expand_to_noise};
+use super::distribution::distribution;
+use super::parameters::not_below_zero;
+use super::shapes::{broadcast, broadcast_as, expand, expand_to_noise};
 use crate::checks::{check_float, check_values};
-use crate::elementwise::widen;
-use crate::special::{EULER_GAMMA, ln_gamma};
+use crate::op::widen;
+use crate::op::{EULER_GAMMA, ln_gamma};
 use crate::{Error, Generator, Result, gumbel_noise};
 
 /// The Gumbel distribution of maxima, `loc + scale · g` with standard Gumbel noise `g`.
@@ -32,6 +34,8 @@ pub struct Gumbel {
     dtype: DType,
 }
 
+distribution!(Gumbel, event: |_d| &[], has: rsample entropy mean variance mode);
+
 impl Gumbel {
     /// From location and scale.
     ///
@@ -54,10 +58,17 @@ impl Gumbel {
         self.loc.dims()
     }
 
+    /// The location, `(batch...)`.
+    pub fn loc(&self) -> Result<Tensor> {
+        self.finish(self.loc.clone())
+    }
+
+    /// The scale, `(batch...)`.
+    pub fn scale(&self) -> Result<Tensor> {
+        self.finish(self.scale.clone())
+    }
+
     /// Draws samples `(sample..., batch...)` with a pathwise gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let shape = sample_shape.into();
         let (loc, scale) = (expand(&self.loc, shape.clone())?, expand(&self.scale, shape)?);
@@ -78,9 +89,6 @@ impl Gumbel {
     }
 
     /// [`Self::rsample`] without a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample(sample_shape, g)?.detach())
     }
@@ -102,33 +110,21 @@ impl Gumbel {
     }
 
     /// The entropy, `ln scale + γ + 1`: `(batch...)`, in nats.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn entropy(&self) -> Result<Tensor> {
         self.finish(self.scale.log()?.affine(1.0, EULER_GAMMA + 1.0)?)
     }
 
     /// The mean, `loc + γ · scale`: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mean(&self) -> Result<Tensor> {
         self.finish((&self.loc + (&self.scale * EULER_GAMMA)?)?)
     }
 
     /// The mode, `loc`: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mode(&self) -> Result<Tensor> {
         self.finish(self.loc.clone())
     }
 
     /// The variance, `π² scale² / 6`: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn variance(&self) -> Result<Tensor> {
         self.finish((self.scale.sqr()? * (std::f64::consts::PI.powi(2) / 6.0))?)
     }
@@ -142,13 +138,14 @@ impl Gumbel {
     /// [`Error::ShapeMismatch`].
     pub fn kl_divergence(&self, other: &Self) -> Result<Tensor> {
         let dtype = self.loc.dtype();
-        let (loc, other_loc) = broadcast(&self.loc, &other.loc.to_dtype(dtype)?)?;
-        let (scale, other_scale) = broadcast(&self.scale, &other.scale.to_dtype(dtype)?)?;
+        let what = "the other distribution";
+        let (loc, other_loc) = broadcast_as(what, &self.loc, &other.loc.to_dtype(dtype)?)?;
+        let (scale, other_scale) = broadcast_as(what, &self.scale, &other.scale.to_dtype(dtype)?)?;
         let r = (scale / &other_scale)?;
         let d = ((loc - other_loc)? / other_scale)?;
         let linear = ((&d + (&r * EULER_GAMMA)?)? - r.log()?)?.affine(1.0, -1.0 - EULER_GAMMA)?;
         let tail = (ln_gamma(&r.affine(1.0, 1.0)?)? - d)?.exp()?;
-        self.finish((linear + tail)?)
+        self.finish(not_below_zero(&(linear + tail)?)?)
     }
 
     fn finish(&self, result: Tensor) -> Result<Tensor> {

@@ -2,11 +2,12 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::parameters::{BitLogits, checked_bit_temperature, temperature_tensor};
+use super::distribution::distribution;
+use super::parameters::{BitLogits, checked_bit_temperature, precise, temperature_tensor};
 use super::shapes::{broadcast, expand, expand_to_noise};
 use crate::checks::check_values;
-use crate::elementwise::softplus;
 use crate::gumbel_sigmoid::{perturb_bits, scale_bits};
+use crate::op::softplus;
 use crate::{Error, Generator, Result, Temperature, logistic_noise};
 
 /// The logit of a relaxed bit, `(logits + l) / τ` with logistic noise `l`: a logistic variable of
@@ -36,6 +37,8 @@ pub struct LogitRelaxedBernoulli {
     logits: BitLogits,
     tau: Temperature,
 }
+
+distribution!(LogitRelaxedBernoulli, event: |_d| &[], has: rsample entropy mean variance mode logits);
 
 impl LogitRelaxedBernoulli {
     /// From a temperature and log-odds. A logit of `-inf` is a bit that is never set: its samples are `-inf`.
@@ -70,14 +73,16 @@ impl LogitRelaxedBernoulli {
         &self.tau
     }
 
-    pub(super) fn logits(&self) -> &BitLogits {
+    /// The logits as they were given, or `ln p - ln(1 - p)` of the probabilities that were given.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.logits.finish(self.logits.wide.clone())
+    }
+
+    pub(super) fn parameters(&self) -> &BitLogits {
         &self.logits
     }
 
     /// Draws samples `(sample..., batch...)` with a pathwise gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let perturbed = self.perturbed(sample_shape.into(), g)?;
         self.logits.finish(scale_bits(&perturbed, &self.tau)?)
@@ -93,9 +98,6 @@ impl LogitRelaxedBernoulli {
     }
 
     /// [`Self::rsample`] without a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample(sample_shape, g)?.detach())
     }
@@ -122,8 +124,7 @@ impl LogitRelaxedBernoulli {
         let (what, support) = ("LogitRelaxedBernoulli::log_prob", "the real line");
         let bad = |value, index| Error::OutsideSupport { what, value, index, support };
         check_values(value, "value", f64::is_finite, bad)?;
-        let logits = &self.logits.wide;
-        let (value, logits) = broadcast(&value.to_dtype(logits.dtype())?, logits)?;
+        let (value, logits) = broadcast(&precise(value)?, &precise(&self.logits.wide)?)?;
         self.logits.finish(self.log_density(&value, &logits)?)
     }
 
@@ -148,25 +149,16 @@ impl LogitRelaxedBernoulli {
     }
 
     /// The mean, which is the mode too: `logits / τ`, `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mean(&self) -> Result<Tensor> {
         self.logits.finish(scale_bits(&self.logits.wide, &self.tau)?)
     }
 
     /// The mode, equal to the mean: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn mode(&self) -> Result<Tensor> {
         self.mean()
     }
 
     /// The variance, `π² / (3 τ²)`: `(batch...)`.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn variance(&self) -> Result<Tensor> {
         let logits = &self.logits.wide;
         let unit = std::f64::consts::PI.powi(2) / 3.0;

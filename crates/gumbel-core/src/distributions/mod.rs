@@ -1,19 +1,18 @@
 //! Distributions over categories and bits, exact and relaxed.
 //!
-//! | | values | `rsample` | density |
-//! |---|---|---|---|
-//! | [`Categorical`] | class indices | – | mass |
-//! | [`OneHotCategorical`] | one-hot vectors | – | mass |
-//! | [`OneHotCategoricalStraightThrough`] | one-hot vectors | gradient of the probabilities | mass |
-//! | [`RelaxedOneHotCategorical`] | points of the simplex | pathwise | on the simplex |
-//! | [`ExpRelaxedOneHotCategorical`] | their logarithms | pathwise | in log space |
-//! | [`RelaxedOneHotCategoricalStraightThrough`] | one-hot vectors | of the relaxed sample | of the relaxed sample |
-//! | [`Bernoulli`] | 0 and 1 | – | mass |
-//! | [`BernoulliStraightThrough`] | 0 and 1 | gradient of the probability | mass |
-//! | [`RelaxedBernoulli`] | (0, 1) | pathwise | on (0, 1) |
-//! | [`LogitRelaxedBernoulli`] | real numbers | pathwise | in logit space |
-//! | [`RelaxedBernoulliStraightThrough`] | 0 and 1 | of the relaxed sample | of the relaxed sample |
-//! | [`Gumbel`] | real numbers | pathwise | on the line |
+//! | | values | `rsample` | density | entropy | mean, variance, mode | `kl_divergence` |
+//! |---|---|---|---|---|---|---|
+//! | [`Categorical`] | class indices | – | mass | yes | mode | yes |
+//! | [`OneHotCategorical`] | one-hot vectors | – | mass | yes | all | yes |
+//! | [`RelaxedOneHotCategorical`] | points of the simplex | pathwise | on the simplex | – | – | – |
+//! | [`ExpRelaxedOneHotCategorical`] | their logarithms | pathwise | in log space | yes | – | – |
+//! | [`Bernoulli`] | 0 and 1 | – | mass | yes | all | yes |
+//! | [`RelaxedBernoulli`] | (0, 1) | pathwise | on (0, 1) | – | – | – |
+//! | [`LogitRelaxedBernoulli`] | real numbers | pathwise | in logit space | yes | all | – |
+//! | [`Gumbel`] | real numbers | pathwise | on the line | yes | all | yes |
+//!
+//! [`StraightThrough`] gives four of them exact samples with a gradient; [`Independent`] makes one distribution over
+//! vectors of independent variables. [`Distribution`] is what they all have in common.
 //!
 //! # Conventions
 //! - The shape of a sample is `sample_shape ++ batch_shape ++ event_shape`. The event of the vector
@@ -28,30 +27,35 @@
 //!   (0, 1) a coordinate that has been rounded to the boundary is read as the nearest number inside,
 //!   so that the density stays finite; with small temperatures prefer the log and logit forms.
 
+//! - Functions that only compute with candle's operations have candle's errors and no others.
+
+mod distribution;
+
 mod bernoulli;
-mod bernoulli_straight_through;
 mod categorical;
 mod exp_relaxed_one_hot_categorical;
 mod gumbel;
 mod logit_relaxed_bernoulli;
 mod one_hot_categorical;
-mod one_hot_categorical_straight_through;
-mod parameters;
 mod relaxed_bernoulli;
-mod relaxed_bernoulli_straight_through;
 mod relaxed_one_hot_categorical;
-mod relaxed_one_hot_categorical_straight_through;
+
+mod independent;
+mod straight_through;
+
+mod parameters;
 mod shapes;
+#[cfg(test)]
+mod tests;
 
 pub use bernoulli::Bernoulli;
-pub use bernoulli_straight_through::BernoulliStraightThrough;
 pub use categorical::Categorical;
+pub use distribution::Distribution;
 pub use exp_relaxed_one_hot_categorical::ExpRelaxedOneHotCategorical;
 pub use gumbel::Gumbel;
+pub use independent::Independent;
 pub use logit_relaxed_bernoulli::LogitRelaxedBernoulli;
 pub use one_hot_categorical::OneHotCategorical;
-pub use one_hot_categorical_straight_through::OneHotCategoricalStraightThrough;
 pub use relaxed_bernoulli::RelaxedBernoulli;
-pub use relaxed_bernoulli_straight_through::RelaxedBernoulliStraightThrough;
 pub use relaxed_one_hot_categorical::RelaxedOneHotCategorical;
-pub use relaxed_one_hot_categorical_straight_through::RelaxedOneHotCategoricalStraightThrough;
+pub use straight_through::{HardAndSoft, StraightThrough};

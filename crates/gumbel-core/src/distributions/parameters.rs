@@ -3,9 +3,10 @@
 use candle_core::{D, DType, Tensor};
 
 use crate::checks::check_values;
-use crate::elementwise::widen;
+use crate::gumbel_softmax::check_one_per_row;
 use crate::logits::Rows;
-use crate::{Error, Result, Temperature};
+use crate::op::widen;
+use crate::{Error, Result, Temperature, straight_through};
 
 /// Logits of a categorical variable: checked, in f32 or f64, with the dtype to return.
 #[derive(Clone, Debug)]
@@ -16,20 +17,25 @@ pub(super) struct ClassLogits {
 
 impl ClassLogits {
     pub(super) fn new(logits: &Tensor) -> Result<Self> {
-        let dim = logits.rank().checked_sub(1).ok_or(Error::TooFewClasses {
-            what: "logits",
-            shape: vec![],
-            min: 1,
-        })?;
+        let dim = classes_dim(logits, "logits")?;
         Ok(Self { wide: Rows::new(logits, dim)?.rows, dtype: logits.dtype() })
     }
 
     /// Logarithms of the probabilities, which need not sum to one; zero masks a class.
     pub(super) fn from_probs(probs: &Tensor) -> Result<Self> {
+        classes_dim(probs, "probs")?;
         let must = "finite and >= 0";
         check_probs(probs, must, |p| (0.0..f64::INFINITY).contains(&p))?;
         let logits = log_or_masked(&widen(probs)?)?;
-        Ok(Self { dtype: probs.dtype(), ..Self::new(&logits)? })
+        let logits = Self::new(&logits).map_err(|error| match error {
+            Error::AllMasked { mut row, .. } => {
+                row.push(0);
+                let must = "> 0 for at least one class of each row";
+                Error::InvalidProbability { value: 0.0, index: row, must }
+            }
+            other => other,
+        })?;
+        Ok(Self { dtype: probs.dtype(), ..logits })
     }
 
     pub(super) fn n_classes(&self) -> usize {
@@ -39,6 +45,11 @@ impl ClassLogits {
     pub(super) fn batch_shape(&self) -> &[usize] {
         let dims = self.wide.dims();
         &dims[..dims.len() - 1]
+    }
+
+    pub(super) fn event_shape(&self) -> &[usize] {
+        let dims = self.wide.dims();
+        &dims[dims.len() - 1..]
     }
 
     /// A result in the dtype of the parameters.
@@ -85,6 +96,28 @@ impl BitLogits {
     }
 }
 
+fn classes_dim(x: &Tensor, what: &'static str) -> Result<usize> {
+    x.rank().checked_sub(1).ok_or(Error::TooFewClasses { what, shape: vec![], min: 1 })
+}
+
+/// In double precision, or in single on devices that have no other: for densities and divergences, where many
+/// classes are added, temperatures collect the gradients of all of them, and values may have more digits than the
+/// parameters.
+pub(super) fn precise(x: &Tensor) -> Result<Tensor> {
+    let dtype = if x.device().is_metal() { DType::F32 } else { DType::F64 };
+    Ok(x.to_dtype(dtype)?)
+}
+
+/// `kl`, with the values that rounding took below zero at zero.
+pub(super) fn not_below_zero(kl: &Tensor) -> Result<Tensor> {
+    straight_through(&kl.detach().maximum(0.0)?, kl)
+}
+
+/// 1 for each row with an entry that is not 0.
+pub(super) fn any(flags: &Tensor) -> Result<Tensor> {
+    Ok(flags.to_dtype(DType::F32)?.sum(D::Minus1)?.gt(0.0)?)
+}
+
 fn check_probs(probs: &Tensor, must: &'static str, good: impl Fn(f64) -> bool) -> Result<()> {
     let bad = |value, index| Error::InvalidProbability { value, index, must };
     check_values(probs, "probs", good, bad)
@@ -105,18 +138,7 @@ pub(super) fn checked_row_temperature(
 ) -> Result<Temperature> {
     tau.check()?;
     if let Temperature::Tensor(t) = &tau {
-        let mut rows = logits.wide.dims().to_vec();
-        if let Some(last) = rows.last_mut() {
-            *last = 1;
-        }
-        // A rank-0 tensor is one number; any other must not vary along the classes.
-        if t.broadcast_as(rows.as_slice()).is_err() {
-            return Err(Error::ShapeMismatch {
-                what: "temperature",
-                got: t.dims().to_vec(),
-                expected: rows,
-            });
-        }
+        check_one_per_row(t, &logits.wide, logits.wide.rank() - 1)?;
     }
     Ok(tau)
 }

@@ -2,13 +2,16 @@
 
 use candle_core::{DType, Shape, Tensor};
 
+use super::HardAndSoft;
 use super::LogitRelaxedBernoulli;
 use super::bernoulli::check_bits;
+use super::distribution::distribution;
+use super::parameters::precise;
 use super::relaxed_one_hot_categorical::smallest_positive;
-use super::shapes::broadcast;
-use crate::elementwise::sigmoid;
-use crate::gumbel_sigmoid::scale_bits;
-use crate::{Generator, Result, Temperature};
+use super::shapes::{broadcast, sample_dims};
+use crate::gumbel_sigmoid::{hard_bits, scale_bits};
+use crate::op::sigmoid;
+use crate::{Generator, Result, Temperature, logistic_noise};
 
 /// A relaxed bit, `sigmoid((logits + l) / τ)` with logistic noise `l`: the binary Concrete
 /// distribution (Maddison et al. 2017, appendix B).
@@ -40,6 +43,8 @@ pub struct RelaxedBernoulli {
     logit_space: LogitRelaxedBernoulli,
 }
 
+distribution!(RelaxedBernoulli, event: |_d| &[], has: rsample logits);
+
 impl RelaxedBernoulli {
     /// From a temperature and log-odds.
     ///
@@ -67,18 +72,20 @@ impl RelaxedBernoulli {
         self.logit_space.temperature()
     }
 
+    /// The logits as they were given, or `ln p - ln(1 - p)` of the probabilities that were given.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.logit_space.logits()
+    }
+
     /// The distribution of the logit of the samples.
     pub fn logit_space(&self) -> &LogitRelaxedBernoulli {
         &self.logit_space
     }
 
     /// Draws samples `(sample..., batch...)` with a pathwise gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let perturbed = self.logit_space.perturbed(sample_shape.into(), g)?;
-        self.logit_space.logits().finish(self.relax(&perturbed)?)
+        self.logit_space.parameters().finish(self.relax(&perturbed)?)
     }
 
     /// The sample that logistic noise `(sample..., batch...)` gives; the noise gets a gradient too.
@@ -87,13 +94,10 @@ impl RelaxedBernoulli {
     /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch), [`Error::UnsupportedDType`](crate::Error::UnsupportedDType).
     pub fn rsample_with_noise(&self, noise: &Tensor) -> Result<Tensor> {
         let perturbed = self.logit_space.perturbed_with_noise(noise)?;
-        self.logit_space.logits().finish(self.relax(&perturbed)?)
+        self.logit_space.parameters().finish(self.relax(&perturbed)?)
     }
 
     /// [`Self::rsample`] without a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample(sample_shape, g)?.detach())
     }
@@ -116,9 +120,9 @@ impl RelaxedBernoulli {
     /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch), [`Error::UnsupportedDType`](crate::Error::UnsupportedDType).
     pub fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
         check_bits(value, "RelaxedBernoulli::log_prob")?;
-        let logits = self.logit_space.logits();
+        let logits = self.logit_space.parameters();
         let (least, most) = (smallest_positive(value.dtype()), largest_below_one(value.dtype()));
-        let (value, wide) = broadcast(&value.to_dtype(logits.wide.dtype())?, &logits.wide)?;
+        let (value, wide) = broadcast(&precise(value)?, &precise(&logits.wide)?)?;
         let constant = |c: f64| value.zeros_like()?.affine(1.0, c);
         let inner = value.detach();
         let y = inner.lt(least)?.where_cond(&constant(least)?, &value)?;
@@ -138,4 +142,17 @@ fn largest_below_one(dtype: DType) -> f64 {
         _ => 24,
     };
     1.0 - 2f64.powi(-bits)
+}
+
+impl HardAndSoft for RelaxedBernoulli {
+    fn noise(&self, sample_shape: Shape, g: &mut Generator) -> Result<Tensor> {
+        let logits = &self.logit_space.parameters().wide;
+        logistic_noise(sample_dims(sample_shape, logits), logits.dtype(), logits.device(), g)
+    }
+
+    fn hard_and_soft(&self, noise: &Tensor) -> Result<(Tensor, Tensor)> {
+        let perturbed = self.logit_space.perturbed_with_noise(noise)?;
+        let logits = self.logit_space.parameters();
+        Ok((logits.finish(hard_bits(&perturbed)?)?, logits.finish(self.relax(&perturbed)?)?))
+    }
 }

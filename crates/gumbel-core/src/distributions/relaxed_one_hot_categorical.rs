@@ -3,10 +3,13 @@
 use candle_core::{D, DType, Shape, Tensor};
 
 use super::ExpRelaxedOneHotCategorical;
-use super::shapes::broadcast;
+use super::HardAndSoft;
+use super::distribution::distribution;
+use super::parameters::precise;
+use super::shapes::{broadcast, sample_dims};
 use crate::checks::check_values;
-use crate::rowwise::softmax;
-use crate::{Error, Generator, Result, Temperature};
+use crate::op::{one_hot_argmax, softmax};
+use crate::{Error, Generator, Result, Temperature, gumbel_noise};
 
 /// A relaxed one-hot vector, `softmax((logits + g) / τ)`: the Concrete or Gumbel-softmax distribution
 /// (Maddison et al. 2017; Jang et al. 2017).
@@ -38,6 +41,8 @@ use crate::{Error, Generator, Result, Temperature};
 pub struct RelaxedOneHotCategorical {
     log_space: ExpRelaxedOneHotCategorical,
 }
+
+distribution!(RelaxedOneHotCategorical, event: |d| d.log_space.parameters().event_shape(), has: rsample logits);
 
 impl RelaxedOneHotCategorical {
     /// From a temperature and unnormalised log-probabilities.
@@ -71,18 +76,20 @@ impl RelaxedOneHotCategorical {
         self.log_space.temperature()
     }
 
+    /// The logits as they were given, or `ln p` of the probabilities that were given.
+    pub fn logits(&self) -> Result<Tensor> {
+        self.log_space.logits()
+    }
+
     /// The distribution of the logarithm of the samples.
     pub fn log_space(&self) -> &ExpRelaxedOneHotCategorical {
         &self.log_space
     }
 
     /// Draws samples `(sample..., batch..., n_classes)` with a pathwise gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn rsample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         let perturbed = self.log_space.perturbed(sample_shape.into(), g)?;
-        self.log_space.logits().finish(self.relax(&perturbed)?)
+        self.log_space.parameters().finish(self.relax(&perturbed)?)
     }
 
     /// The sample that Gumbel noise `(sample..., batch..., n_classes)` gives; the noise gets a gradient too.
@@ -91,13 +98,10 @@ impl RelaxedOneHotCategorical {
     /// [`Error::ShapeMismatch`], [`Error::UnsupportedDType`].
     pub fn rsample_with_noise(&self, noise: &Tensor) -> Result<Tensor> {
         let perturbed = self.log_space.perturbed_with_noise(noise)?;
-        self.log_space.logits().finish(self.relax(&perturbed)?)
+        self.log_space.parameters().finish(self.relax(&perturbed)?)
     }
 
     /// [`Self::rsample`] without a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
     pub fn sample(&self, sample_shape: impl Into<Shape>, g: &mut Generator) -> Result<Tensor> {
         Ok(self.rsample(sample_shape, g)?.detach())
     }
@@ -124,13 +128,13 @@ impl RelaxedOneHotCategorical {
     /// [`Error::OutsideSupport`] for a coordinate outside [0, 1], [`Error::ShapeMismatch`],
     /// [`Error::UnsupportedDType`].
     pub fn log_prob(&self, value: &Tensor) -> Result<Tensor> {
-        let (what, support) = ("RelaxedOneHotCategorical::log_prob", "the simplex");
+        let (what, support) = ("RelaxedOneHotCategorical::log_prob", "[0, 1]");
         let bad = |value, index| Error::OutsideSupport { what, value, index, support };
         // Rounding may carry the sum's largest coordinate past one by some units.
         check_values(value, "value", |y| (0.0..=1.0 + 1e-2).contains(&y), bad)?;
-        let logits = self.log_space.logits();
+        let logits = self.log_space.parameters();
         let least = smallest_positive(value.dtype());
-        let (value, wide) = broadcast(&value.to_dtype(logits.wide.dtype())?, &logits.wide)?;
+        let (value, wide) = broadcast(&precise(value)?, &precise(&logits.wide)?)?;
         let allowed = wide.detach().gt(f64::NEG_INFINITY)?;
         let zero = value.zeros_like()?;
         let inside = value.detach().ge(least)?;
@@ -153,5 +157,19 @@ pub(super) fn smallest_positive(dtype: DType) -> f64 {
         DType::F64 => f64::MIN_POSITIVE,
         DType::F16 => 2f64.powi(-24),
         _ => f64::from(f32::MIN_POSITIVE),
+    }
+}
+
+impl HardAndSoft for RelaxedOneHotCategorical {
+    fn noise(&self, sample_shape: Shape, g: &mut Generator) -> Result<Tensor> {
+        let logits = &self.log_space.parameters().wide;
+        gumbel_noise(sample_dims(sample_shape, logits), logits.dtype(), logits.device(), g)
+    }
+
+    fn hard_and_soft(&self, noise: &Tensor) -> Result<(Tensor, Tensor)> {
+        // The perturbed logits decide, not the relaxed values: those can tie after rounding.
+        let perturbed = self.log_space.perturbed_with_noise(noise)?;
+        let logits = self.log_space.parameters();
+        Ok((logits.finish(one_hot_argmax(&perturbed)?)?, logits.finish(self.relax(&perturbed)?)?))
     }
 }

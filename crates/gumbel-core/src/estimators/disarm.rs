@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use super::objective::{Loss, Objective, weigh};
 use super::rule::{Request, Rule};
 use super::{Estimator, EstimatorState, Proposal};
-use crate::elementwise::sigmoid;
+use crate::op::sigmoid;
 use crate::structure::Bits;
 use crate::{Error, Generator, Result, logistic_noise};
 
@@ -52,10 +52,11 @@ impl Rule for DisArm {
             (logits.clone(), |bits| Ok(bits.clone()))
         } else {
             let logits = request.categories("disarm")?.rows(logits)?;
-            if logits.dim(D::Minus1)? != 2 {
-                let mut expected = logits.dims().to_vec();
-                let got = std::mem::replace(expected.last_mut().unwrap_or(&mut 0), 2);
-                return Err(Error::ShapeMismatch { what: "logits", got: vec![got], expected });
+            let mut expected = logits.dims().to_vec();
+            if expected.pop() != Some(2) {
+                expected.push(2);
+                let got = logits.dims().to_vec();
+                return Err(Error::ShapeMismatch { what: "logits", got, expected });
             }
             (of(&logits, 1)?.sub(&of(&logits, 0)?)?, one_hot)
         };
@@ -68,8 +69,7 @@ impl Rule for DisArm {
             let signs = (first - second)?;
             let d_log_odds = weigh(&(signs * sigmoid(&log_odds.abs()?)?)?, &half)?;
             // Of one-hot rows the code of d is [1 - d, d]: its slope is [-d, d].
-            let slope = (as_codes(&d_log_odds)? - as_codes(&d_log_odds.zeros_like()?)?)?;
-            Ok(slope)
+            Ok((as_codes(&d_log_odds)? - as_codes(&d_log_odds.zeros_like()?)?)?)
         })
     }
 }

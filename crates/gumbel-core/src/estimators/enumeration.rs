@@ -8,7 +8,7 @@ use super::rule::{Request, Rule};
 use super::{Estimator, EstimatorState, Point, Proposal, Weight};
 use crate::logits::Rows;
 use crate::structure::{Structure, count_codes};
-use crate::{Error, Generator, Result, rowwise};
+use crate::{Error, Generator, Result, op};
 
 /// The expected loss and its exact gradient, from the loss at every one of the `n_categories ^ n_latents` codes.
 ///
@@ -108,7 +108,7 @@ pub fn expected_loss(logits: &Tensor, losses: &Tensor) -> Result<Tensor> {
 /// Sums the latents out one by one, the last first: as many products as there are codes, not more.
 fn expectation(rows: &Rows, losses: &Tensor) -> Result<Tensor> {
     let (batch, n_latents, n_categories) = rows.rows.dims3()?;
-    let probs = rowwise::softmax(&rows.rows, 1.0)?;
+    let probs = op::softmax(&rows.rows, 1.0)?;
     let mut expected = losses.to_dtype(probs.dtype())?;
     for latent in (0..n_latents).rev() {
         let n_left = expected.dim(1)? / n_categories;

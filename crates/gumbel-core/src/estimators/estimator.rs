@@ -9,7 +9,7 @@ use super::objective::{self, Loss, Objective};
 use super::rule::{Request, Rule};
 use super::text::Form;
 use super::{Baseline, ControlVariate, Proposal};
-use crate::elementwise::widen;
+use crate::op::widen;
 use crate::structure::{Categories, Structure, constant};
 use crate::{Error, Generator, Result, Temperature};
 

@@ -157,11 +157,12 @@ impl System {
             // A diagonal entry is Σ_b p_b / (p_a + p_b) over all other classes b, the root among them.
             self.matrix[a * n + a] += p[root] / (at_a + p[root]);
             for b in a + 1..n {
-                let at_b = p[self.free[b]];
-                let inverse = 1.0 / (at_a + at_b);
-                self.matrix[a * n + a] += at_b * inverse;
-                self.matrix[b * n + b] += at_a * inverse;
-                self.matrix[a * n + b] = -self.roots[a] * self.roots[b] * inverse;
+                // √(p_a p_b) / (p_a + p_b) from the ratio: the sum of the smallest probabilities has no inverse.
+                let ratio = self.roots[a] / self.roots[b];
+                let joined = 1.0 / (ratio + 1.0 / ratio);
+                self.matrix[a * n + a] += joined / ratio;
+                self.matrix[b * n + b] += joined * ratio;
+                self.matrix[a * n + b] = -joined;
             }
         }
     }

@@ -103,13 +103,16 @@ pub(super) type Pull = dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync;
 /// Scores of which the sample is a function after they are divided by the temperature, in the shape of the logits.
 type Scores = dyn Fn() -> Result<Tensor> + Send + Sync;
 
+/// From the evaluations of all points to the gradient of the logits, and what is learnt on the way.
+type Compare = dyn FnOnce(&[Evaluation], &mut EstimatorState) -> Result<Tensor> + Send;
+
 enum Combine {
-    /// For one point of weight one, of which the loss itself is not looked at.
+    /// For one point of weight one: the loss itself is not looked at.
     Through {
         pull: Arc<Pull>,
         scores: Option<Arc<Scores>>,
     },
-    Evaluations(Box<dyn FnOnce(&[Evaluation], &mut EstimatorState) -> Result<Tensor> + Send>),
+    Evaluations(Box<Compare>),
 }
 
 impl std::fmt::Debug for Combine {

@@ -25,7 +25,7 @@ use super::objective::{Loss, Objective, weigh};
 use super::rule::{ONE, Request, Rule};
 use super::running_mean::RunningMean;
 use super::{Estimator, EstimatorState, Point, Proposal, Weight};
-use crate::rowwise::one_hot_argmax;
+use crate::op::one_hot_argmax;
 use crate::structure::Structure;
 use crate::structure::categories::{below_largest, softmax, softmax_vjp};
 use crate::{Error, Generator, Result, Temperature};

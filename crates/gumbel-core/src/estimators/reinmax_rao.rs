@@ -9,7 +9,7 @@ use super::gumbel_rao::{check_draws, conditional_noises};
 use super::reinmax::minus_half_first_order;
 use super::rule::{Request, Rule};
 use super::{Estimator, Proposal};
-use crate::rowwise::log_softmax;
+use crate::op::log_softmax;
 use crate::structure::Categories;
 use crate::{Generator, Result, Temperature};
 

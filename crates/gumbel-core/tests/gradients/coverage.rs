@@ -65,7 +65,13 @@ const NO_GRADIENT_IN: &[&str] = &[
 fn public_functions() -> BTreeSet<String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut names = BTreeSet::new();
-    for folder in [src.clone(), src.join("distributions"), src.join("estimators")] {
+    for folder in [
+        src.clone(),
+        src.join("random"),
+        src.join("temperature"),
+        src.join("distributions"),
+        src.join("estimators"),
+    ] {
         for file in std::fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();
             if path.extension().is_none_or(|e| e != "rs") {

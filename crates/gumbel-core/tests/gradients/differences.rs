@@ -2,8 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use gumbel_core::distributions::{
-    OneHotCategoricalStraightThrough, RelaxedBernoulli, RelaxedBernoulliStraightThrough,
-    RelaxedOneHotCategorical, RelaxedOneHotCategoricalStraightThrough,
+    OneHotCategorical, RelaxedBernoulli, RelaxedOneHotCategorical, StraightThrough,
 };
 use gumbel_core::{Generator, gumbel_sigmoid, gumbel_softmax};
 
@@ -90,17 +89,19 @@ fn straight_through_samples_have_the_gradient_of_their_soft_form() {
         ),
         (
             grad(&|x, g| {
-                RelaxedOneHotCategoricalStraightThrough::from_logits(0.6, x)?.rsample(3, g)
+                StraightThrough::new(RelaxedOneHotCategorical::from_logits(0.6, x)?).rsample(3, g)
             }),
             grad(&|x, g| RelaxedOneHotCategorical::from_logits(0.6, x)?.rsample(3, g)),
         ),
         (
-            grad(&|x, g| RelaxedBernoulliStraightThrough::from_logits(0.6, x)?.rsample(3, g)),
+            grad(&|x, g| {
+                StraightThrough::new(RelaxedBernoulli::from_logits(0.6, x)?).rsample(3, g)
+            }),
             grad(&|x, g| RelaxedBernoulli::from_logits(0.6, x)?.rsample(3, g)),
         ),
         (
-            grad(&|x, g| OneHotCategoricalStraightThrough::from_logits(x)?.rsample((), g)),
-            grad(&|x, _| OneHotCategoricalStraightThrough::from_logits(x)?.base().mean()),
+            grad(&|x, g| StraightThrough::new(OneHotCategorical::from_logits(x)?).rsample((), g)),
+            grad(&|x, _| StraightThrough::new(OneHotCategorical::from_logits(x)?).base().mean()),
         ),
     ] {
         assert_eq!(hard, soft);

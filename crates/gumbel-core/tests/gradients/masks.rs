@@ -2,8 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use gumbel_core::distributions::{
-    ExpRelaxedOneHotCategorical, OneHotCategorical, OneHotCategoricalStraightThrough,
-    RelaxedOneHotCategorical,
+    ExpRelaxedOneHotCategorical, OneHotCategorical, RelaxedOneHotCategorical, StraightThrough,
 };
 use gumbel_core::{
     Generator, Result, entropy, gumbel_sigmoid, gumbel_softmax, kl_to_uniform, log_prob,
@@ -39,7 +38,8 @@ fn masked_logits_get_gradient_exactly_zero_from_every_function() {
             OneHotCategorical::from_logits(x)?.kl_divergence(&other)
         }),
         ("straight-through", |x, _| {
-            OneHotCategoricalStraightThrough::from_logits(x)?.rsample(5, &mut Generator::new(0))
+            StraightThrough::new(OneHotCategorical::from_logits(x)?)
+                .rsample(5, &mut Generator::new(0))
         }),
         ("density of own sample", |x, t| {
             let d = RelaxedOneHotCategorical::from_logits(t, x)?;

@@ -2,10 +2,9 @@
 
 use candle_core::{Device, Tensor, Var};
 use gumbel_core::distributions::{
-    Bernoulli, BernoulliStraightThrough, Categorical, ExpRelaxedOneHotCategorical, Gumbel,
-    LogitRelaxedBernoulli, OneHotCategorical, OneHotCategoricalStraightThrough, RelaxedBernoulli,
-    RelaxedBernoulliStraightThrough, RelaxedOneHotCategorical,
-    RelaxedOneHotCategoricalStraightThrough,
+    Bernoulli, Categorical, Distribution, ExpRelaxedOneHotCategorical, Gumbel, Independent,
+    LogitRelaxedBernoulli, OneHotCategorical, RelaxedBernoulli, RelaxedOneHotCategorical,
+    StraightThrough,
 };
 use gumbel_core::{
     Generator, LearnableTemperature, Result, Temperature, entropy, gumbel_sigmoid,
@@ -154,7 +153,7 @@ fn functions() -> Vec<Entry> {
             let mask = Tensor::new(&[1u8, 1, 1], &Device::Cpu)?;
             mask_logits(&x[0], &mask, 1)
         }),
-        entry("temperature::temperature", &[("raw", bit_tau)], |x| {
+        entry("learnable::temperature", &[("raw", bit_tau)], |x| {
             // A `Var` made of a variable is that variable.
             let tau = LearnableTemperature::from_var(Var::from_tensor(&x[0])?, 0.1)?;
             match tau.temperature()? {
@@ -176,6 +175,15 @@ fn exact_distributions() -> Vec<Entry> {
         entry("categorical::from_logits", one, move |x| cat(&x[0])?.probs()),
         entry("categorical::from_probs", &[("probs", probs)], |x| {
             Categorical::from_probs(&x[0])?.log_probs()
+        }),
+        entry("categorical::logits", one, move |x| cat(&x[0])?.logits()),
+        entry("one_hot_categorical::logits", one, move |x| hot(&x[0])?.logits()),
+        entry("bernoulli::logits", one, move |x| bit(&x[0])?.logits()),
+        entry("gumbel::loc", &[("loc", logits)], |x| Gumbel::new(&x[0], &scale())?.loc()),
+        entry("gumbel::scale", &[("scale", scale)], |x| Gumbel::new(&logits(), &x[0])?.scale()),
+        entry("independent::base", one, move |x| {
+            let d = Independent::new(hot(&x[0])?, 1)?;
+            Ok(d.base().entropy()?.broadcast_add(&d.entropy()?)?)
         }),
         entry("categorical::probs", one, move |x| cat(&x[0])?.probs()),
         entry("categorical::log_probs", one, move |x| cat(&x[0])?.log_probs()),
@@ -202,20 +210,21 @@ fn exact_distributions() -> Vec<Entry> {
             hot(&x[0])?.kl_divergence(&hot(&x[1])?)
         }),
         entry("one_hot_categorical::kl_to_uniform", one, move |x| hot(&x[0])?.kl_to_uniform()),
-        jumping("one_hot_categorical_straight_through::from_logits", one, |x| {
-            OneHotCategoricalStraightThrough::from_logits(&x[0])?.rsample(2, &mut fresh())
+        jumping("straight_through::rsample", one, |x| {
+            StraightThrough::new(OneHotCategorical::from_logits(&x[0])?).rsample(2, &mut fresh())
         }),
-        jumping("one_hot_categorical_straight_through::from_probs", &[("probs", probs)], |x| {
-            OneHotCategoricalStraightThrough::from_probs(&x[0])?.rsample((), &mut fresh())
+        jumping("straight_through::rsample", &[("probs", probs)], |x| {
+            StraightThrough::new(OneHotCategorical::from_probs(&x[0])?).rsample((), &mut fresh())
         }),
-        jumping("one_hot_categorical_straight_through::rsample", one, |x| {
-            OneHotCategoricalStraightThrough::from_logits(&x[0])?.rsample((), &mut fresh())
+        jumping("straight_through::rsample", one, |x| {
+            StraightThrough::new(OneHotCategorical::from_logits(&x[0])?).rsample((), &mut fresh())
         }),
-        jumping("one_hot_categorical_straight_through::rsample_with_noise", one, |x| {
-            OneHotCategoricalStraightThrough::from_logits(&x[0])?.rsample_with_noise(&noise())
+        jumping("straight_through::rsample_with_noise", one, |x| {
+            StraightThrough::new(OneHotCategorical::from_logits(&x[0])?)
+                .rsample_with_noise(&noise())
         }),
-        entry("one_hot_categorical_straight_through::base", one, |x| {
-            OneHotCategoricalStraightThrough::from_logits(&x[0])?.base().entropy()
+        entry("straight_through::base", one, |x| {
+            StraightThrough::new(OneHotCategorical::from_logits(&x[0])?).base().entropy()
         }),
         entry("bernoulli::from_logits", one, move |x| bit(&x[0])?.mean()),
         entry("bernoulli::from_probs", &[("probs", probs)], |x| {
@@ -229,20 +238,20 @@ fn exact_distributions() -> Vec<Entry> {
         entry("bernoulli::variance", one, move |x| bit(&x[0])?.variance()),
         entry("bernoulli::kl_divergence", pair, move |x| bit(&x[0])?.kl_divergence(&bit(&x[1])?)),
         entry("bernoulli::kl_to_uniform", one, move |x| bit(&x[0])?.kl_to_uniform()),
-        jumping("bernoulli_straight_through::from_logits", one, |x| {
-            BernoulliStraightThrough::from_logits(&x[0])?.rsample(2, &mut fresh())
+        jumping("straight_through::rsample", one, |x| {
+            StraightThrough::new(Bernoulli::from_logits(&x[0])?).rsample(2, &mut fresh())
         }),
-        jumping("bernoulli_straight_through::from_probs", &[("probs", probs)], |x| {
-            BernoulliStraightThrough::from_probs(&x[0])?.rsample((), &mut fresh())
+        jumping("straight_through::rsample", &[("probs", probs)], |x| {
+            StraightThrough::new(Bernoulli::from_probs(&x[0])?).rsample((), &mut fresh())
         }),
-        jumping("bernoulli_straight_through::rsample", one, |x| {
-            BernoulliStraightThrough::from_logits(&x[0])?.rsample((), &mut fresh())
+        jumping("straight_through::rsample", one, |x| {
+            StraightThrough::new(Bernoulli::from_logits(&x[0])?).rsample((), &mut fresh())
         }),
-        jumping("bernoulli_straight_through::rsample_with_noise", one, |x| {
-            BernoulliStraightThrough::from_logits(&x[0])?.rsample_with_noise(&noise())
+        jumping("straight_through::rsample_with_noise", one, |x| {
+            StraightThrough::new(Bernoulli::from_logits(&x[0])?).rsample_with_noise(&noise())
         }),
-        entry("bernoulli_straight_through::base", one, |x| {
-            BernoulliStraightThrough::from_logits(&x[0])?.base().entropy()
+        entry("straight_through::base", one, |x| {
+            StraightThrough::new(Bernoulli::from_logits(&x[0])?).base().entropy()
         }),
         entry("gumbel::new", params, |x| Gumbel::new(&x[0], &x[1])?.mean()),
         entry("gumbel::rsample", params, |x| Gumbel::new(&x[0], &x[1])?.rsample(2, &mut fresh())),
@@ -278,7 +287,9 @@ fn relaxed_categories() -> Vec<Entry> {
     let noisy: Inputs<'_> = &[("tau", tau), ("logits", logits), ("noise", noise)];
     let exp = |x: &[Tensor]| ExpRelaxedOneHotCategorical::from_logits(&x[0], &x[1]);
     let plain = |x: &[Tensor]| RelaxedOneHotCategorical::from_logits(&x[0], &x[1]);
-    let hard = |x: &[Tensor]| RelaxedOneHotCategoricalStraightThrough::from_logits(&x[0], &x[1]);
+    let hard = |x: &[Tensor]| {
+        RelaxedOneHotCategorical::from_logits(&x[0], &x[1]).map(StraightThrough::new)
+    };
     vec![
         entry("exp_relaxed_one_hot_categorical::from_logits", both, move |x| {
             exp(x)?.rsample_with_noise(&noise())
@@ -288,6 +299,12 @@ fn relaxed_categories() -> Vec<Entry> {
             &[("tau", tau), ("probs", probs)],
             |x| ExpRelaxedOneHotCategorical::from_probs(&x[0], &x[1])?.rsample_with_noise(&noise()),
         ),
+        entry("exp_relaxed_one_hot_categorical::logits", &[("logits", logits)], |x| {
+            ExpRelaxedOneHotCategorical::from_logits(1, &x[0])?.logits()
+        }),
+        entry("relaxed_one_hot_categorical::logits", &[("logits", logits)], |x| {
+            RelaxedOneHotCategorical::from_logits(1, &x[0])?.logits()
+        }),
         entry("exp_relaxed_one_hot_categorical::rsample", both, move |x| {
             exp(x)?.rsample(2, &mut fresh())
         }),
@@ -322,31 +339,19 @@ fn relaxed_categories() -> Vec<Entry> {
         entry("relaxed_one_hot_categorical::log_space", both, move |x| {
             plain(x)?.log_space().log_prob(&log_simplex())
         }),
-        jumping("relaxed_one_hot_categorical_straight_through::from_logits", both, move |x| {
-            hard(x)?.rsample(2, &mut fresh())
+        jumping("straight_through::rsample", both, move |x| hard(x)?.rsample(2, &mut fresh())),
+        jumping("straight_through::rsample", &[("tau", tau), ("probs", probs)], |x| {
+            StraightThrough::new(RelaxedOneHotCategorical::from_probs(&x[0], &x[1])?)
+                .rsample((), &mut fresh())
         }),
-        jumping(
-            "relaxed_one_hot_categorical_straight_through::from_probs",
-            &[("tau", tau), ("probs", probs)],
-            |x| {
-                RelaxedOneHotCategoricalStraightThrough::from_probs(&x[0], &x[1])?
-                    .rsample((), &mut fresh())
-            },
-        ),
-        jumping("relaxed_one_hot_categorical_straight_through::rsample", both, move |x| {
-            hard(x)?.rsample((), &mut fresh())
+        jumping("straight_through::rsample", both, move |x| hard(x)?.rsample((), &mut fresh())),
+        jumping("straight_through::rsample_with_noise", noisy, move |x| {
+            hard(x)?.rsample_with_noise(&x[2])
         }),
-        jumping(
-            "relaxed_one_hot_categorical_straight_through::rsample_with_noise",
-            noisy,
-            move |x| hard(x)?.rsample_with_noise(&x[2]),
-        ),
-        entry("relaxed_one_hot_categorical_straight_through::rsample_pair", both, move |x| {
+        entry("straight_through::rsample_pair", both, move |x| {
             Ok(hard(x)?.rsample_pair((), &mut fresh())?.1)
         }),
-        entry("relaxed_one_hot_categorical_straight_through::relaxed", both, move |x| {
-            hard(x)?.relaxed().log_prob(&simplex())
-        }),
+        entry("straight_through::base", both, move |x| hard(x)?.base().log_prob(&simplex())),
     ]
 }
 
@@ -355,11 +360,17 @@ fn relaxed_bits() -> Vec<Entry> {
     let noisy: Inputs<'_> = &[("tau", bit_tau), ("logits", logits), ("noise", noise)];
     let logit = |x: &[Tensor]| LogitRelaxedBernoulli::from_logits(&x[0], &x[1]);
     let plain = |x: &[Tensor]| RelaxedBernoulli::from_logits(&x[0], &x[1]);
-    let hard = |x: &[Tensor]| RelaxedBernoulliStraightThrough::from_logits(&x[0], &x[1]);
+    let hard = |x: &[Tensor]| RelaxedBernoulli::from_logits(&x[0], &x[1]).map(StraightThrough::new);
     vec![
         entry("logit_relaxed_bernoulli::from_logits", both, move |x| logit(x)?.mean()),
         entry("logit_relaxed_bernoulli::from_probs", &[("tau", bit_tau), ("probs", probs)], |x| {
             LogitRelaxedBernoulli::from_probs(&x[0], &x[1])?.rsample_with_noise(&noise())
+        }),
+        entry("logit_relaxed_bernoulli::logits", &[("logits", logits)], |x| {
+            LogitRelaxedBernoulli::from_logits(1, &x[0])?.logits()
+        }),
+        entry("relaxed_bernoulli::logits", &[("logits", logits)], |x| {
+            RelaxedBernoulli::from_logits(1, &x[0])?.logits()
         }),
         entry("logit_relaxed_bernoulli::rsample", both, move |x| {
             logit(x)?.rsample(2, &mut fresh())
@@ -398,27 +409,18 @@ fn relaxed_bits() -> Vec<Entry> {
         entry("relaxed_bernoulli::logit_space", both, move |x| {
             plain(x)?.logit_space().log_prob(&noise())
         }),
-        jumping("relaxed_bernoulli_straight_through::from_logits", both, move |x| {
-            hard(x)?.rsample(2, &mut fresh())
+        jumping("straight_through::rsample", both, move |x| hard(x)?.rsample(2, &mut fresh())),
+        jumping("straight_through::rsample", &[("tau", bit_tau), ("probs", probs)], |x| {
+            StraightThrough::new(RelaxedBernoulli::from_probs(&x[0], &x[1])?)
+                .rsample((), &mut fresh())
         }),
-        jumping(
-            "relaxed_bernoulli_straight_through::from_probs",
-            &[("tau", bit_tau), ("probs", probs)],
-            |x| {
-                RelaxedBernoulliStraightThrough::from_probs(&x[0], &x[1])?.rsample((), &mut fresh())
-            },
-        ),
-        jumping("relaxed_bernoulli_straight_through::rsample", both, move |x| {
-            hard(x)?.rsample((), &mut fresh())
-        }),
-        jumping("relaxed_bernoulli_straight_through::rsample_with_noise", noisy, move |x| {
+        jumping("straight_through::rsample", both, move |x| hard(x)?.rsample((), &mut fresh())),
+        jumping("straight_through::rsample_with_noise", noisy, move |x| {
             hard(x)?.rsample_with_noise(&x[2])
         }),
-        entry("relaxed_bernoulli_straight_through::rsample_pair", both, move |x| {
+        entry("straight_through::rsample_pair", both, move |x| {
             Ok(hard(x)?.rsample_pair((), &mut fresh())?.1)
         }),
-        entry("relaxed_bernoulli_straight_through::relaxed", both, move |x| {
-            hard(x)?.relaxed().log_prob(&simplex())
-        }),
+        entry("straight_through::base", both, move |x| hard(x)?.base().log_prob(&simplex())),
     ]
 }

@@ -2,9 +2,8 @@
 
 use candle_core::{D, DType, Device, Tensor};
 use gumbel_core::distributions::{
-    BernoulliStraightThrough, ExpRelaxedOneHotCategorical, Gumbel, LogitRelaxedBernoulli,
-    OneHotCategoricalStraightThrough, RelaxedBernoulli, RelaxedBernoulliStraightThrough,
-    RelaxedOneHotCategorical, RelaxedOneHotCategoricalStraightThrough,
+    Bernoulli, ExpRelaxedOneHotCategorical, Gumbel, LogitRelaxedBernoulli, OneHotCategorical,
+    RelaxedBernoulli, RelaxedOneHotCategorical, StraightThrough,
 };
 use gumbel_core::{Generator, gumbel_softmax};
 
@@ -86,9 +85,9 @@ fn relaxed_bits_and_gumbel_variables_follow_their_law() {
 fn straight_through_samples_are_exact_samples() {
     let probs = softmax(&LOGITS);
     let l = logits(DType::F32);
-    let d = OneHotCategoricalStraightThrough::from_logits(&l).unwrap();
+    let d = StraightThrough::new(OneHotCategorical::from_logits(&l).unwrap());
     let plain = d.rsample(N, &mut Generator::new(70)).unwrap();
-    let d = RelaxedOneHotCategoricalStraightThrough::from_logits(0.3, &l).unwrap();
+    let d = StraightThrough::new(RelaxedOneHotCategorical::from_logits(0.3, &l).unwrap());
     let relaxed = d.rsample(N, &mut Generator::new(71)).unwrap();
     for hard in [plain, relaxed] {
         let sums: Vec<u64> = values(&hard.sum(0).unwrap()).into_iter().map(|c| c as u64).collect();
@@ -96,9 +95,9 @@ fn straight_through_samples_are_exact_samples() {
         counts_follow("straight-through categories", &sums, &probs);
     }
     let l = Tensor::new(&[-1.0f32], &Device::Cpu).unwrap();
-    let d = BernoulliStraightThrough::from_logits(&l).unwrap();
+    let d = StraightThrough::new(Bernoulli::from_logits(&l).unwrap());
     let plain = d.rsample(N, &mut Generator::new(72)).unwrap();
-    let d = RelaxedBernoulliStraightThrough::from_logits(0.3, &l).unwrap();
+    let d = StraightThrough::new(RelaxedBernoulli::from_logits(0.3, &l).unwrap());
     let relaxed = d.rsample(N, &mut Generator::new(73)).unwrap();
     for bits in [plain, relaxed] {
         let bits = values(&bits);

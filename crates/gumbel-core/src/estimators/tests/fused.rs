@@ -71,7 +71,7 @@ fn the_passes_over_rows_equal_the_compositions() {
     let grad = tensor(&(0..20).map(|i| (1.7 * f64::from(i)).sin()).collect::<Vec<_>>(), 4);
     let [logits, hard, grad] =
         [tensor(&LOGITS.concat(), 4), hard, grad].map(|x| x.to_dtype(DType::F32).unwrap());
-    let log_probs = crate::rowwise::log_softmax(&logits).unwrap();
+    let log_probs = crate::op::log_softmax(&logits).unwrap();
     for tau in [0.5, 1.0, 3.0] {
         // A temperature for each row takes the composition.
         let each = Tensor::full(tau as f32, (5, 1), &Device::Cpu).unwrap();

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Structure, count_codes, divide};
 use crate::checks::check_values;
-use crate::elementwise::{sigmoid, softplus};
+use crate::op::{sigmoid, softplus};
 use crate::{Error, Generator, Result, Temperature, logistic_noise};
 
 /// Independent Bernoulli variables, with their log-odds as logits. A code is any tensor of zeros and ones.

@@ -5,10 +5,8 @@ use candle_core::{D, DType, Device, Shape, Tensor};
 use gumbel_kernels::conditional_softmax_vjp;
 
 use super::{Structure, constant, count_codes, divide};
-use crate::elementwise::softplus;
 use crate::logits::Rows;
-use crate::op::on_slices;
-use crate::rowwise::{self, SoftmaxGrad};
+use crate::op::{self, on_slices, softmax_grad, softplus};
 use crate::{
     Error, Generator, Result, Temperature, gumbel_noise, gumbel_softmax, one_hot, sample_one_hot,
 };
@@ -110,11 +108,9 @@ impl Categories {
 /// `softmax(rows / τ)`.
 pub(crate) fn softmax(rows: &Tensor, tau: &Temperature) -> Result<Tensor> {
     match tau {
-        Temperature::Fixed(tau) => rowwise::softmax(&rows.detach(), *tau),
+        Temperature::Fixed(tau) => op::softmax(&rows.detach(), *tau),
         // The largest is subtracted first: near the top of a row the quotient keeps its digits.
-        Temperature::Tensor(tau) => {
-            rowwise::softmax(&below_largest(rows)?.broadcast_div(tau)?, 1.0)
-        }
+        Temperature::Tensor(tau) => op::softmax(&below_largest(rows)?.broadcast_div(tau)?, 1.0),
     }
 }
 
@@ -129,18 +125,9 @@ pub(crate) fn below_largest(rows: &Tensor) -> Result<Tensor> {
 /// `y (g - Σ g y) / τ`: the gradient through `softmax(· / τ)` of value `y`; zero where `y` is zero, whatever `g` is there.
 pub(crate) fn softmax_vjp(y: &Tensor, tau: &Temperature, grad: &Tensor) -> Result<Tensor> {
     match tau {
-        Temperature::Fixed(tau) if y.device().is_cpu() => {
-            Ok(y.apply_op2_no_bwd(&grad.contiguous()?, &SoftmaxGrad { tau: *tau })?)
-        }
-        _ => divide(&plain_softmax_vjp(y, grad)?, tau),
+        Temperature::Fixed(tau) => softmax_grad(y, grad, *tau),
+        Temperature::Tensor(_) => divide(&softmax_grad(y, grad, 1.0)?, tau),
     }
-}
-
-/// [`softmax_vjp`] at τ = 1 in candle's operations.
-fn plain_softmax_vjp(y: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    let weighted = y.gt(0.0)?.where_cond(&(y * grad)?, &y.zeros_like()?)?;
-    let total = weighted.sum_keepdim(D::Minus1)?;
-    Ok((weighted - y.broadcast_mul(&total)?)?)
 }
 
 /// Scores relative to the sampled class, which has 0; the others lie below, a masked one at `-inf`.
@@ -165,7 +152,7 @@ impl Structure for Categories {
     }
 
     fn solve(&self, scores: &Tensor) -> Result<Tensor> {
-        self.restore(&rowwise::one_hot_argmax(&self.rows(scores)?)?)
+        self.restore(&op::one_hot_argmax(&self.rows(scores)?)?)
     }
 
     fn log_partition(&self, scores: &Tensor) -> Result<Tensor> {
@@ -197,14 +184,14 @@ impl Structure for Categories {
     }
 
     fn condition(&self, logits: &Tensor, z: &Tensor, g: &mut Generator) -> Result<Tensor> {
-        let log_probs = rowwise::log_softmax(&self.rows(logits)?)?;
+        let log_probs = op::log_softmax(&self.rows(logits)?)?;
         self.restore(&below_sampled(&log_probs, &self.rows(z)?, g)?)
     }
 
     fn perturb(&self, logits: &Tensor, g: &mut Generator) -> Result<Tensor> {
         let rows = Rows::new(&logits.detach(), self.dim(logits)?)?;
         let noise = gumbel_noise(logits.shape(), rows.rows.dtype(), logits.device(), g)?;
-        self.restore(&rowwise::perturb(&rows.rows, &rows.like(&noise, "noise")?)?)
+        self.restore(&op::perturb(&rows.rows, &rows.like(&noise, "noise")?)?)
     }
 
     fn perturb_and_solve(&self, logits: &Tensor, g: &mut Generator) -> Result<Tensor> {
@@ -241,7 +228,7 @@ impl Structure for Categories {
         grad: &Tensor,
     ) -> Result<Tensor> {
         let tau = self.temperature(tau, logits)?;
-        let log_probs = rowwise::log_softmax(&self.rows(logits)?)?;
+        let log_probs = op::log_softmax(&self.rows(logits)?)?;
         let (z, grad) = (self.rows(z)?, self.rows(grad)?);
         self.restore(&Self::conditional_rows_vjp(&log_probs, &z, &tau, draws, &grad)?)
     }

@@ -1,60 +1,30 @@
 //! The gamma function's logarithm and its derivative, for positive arguments.
 
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
+use candle_core::{DType, Device, Tensor};
 
+use super::with_gradient;
 use crate::Result;
-use crate::rows::Real;
-use crate::rowwise::on_rows;
 
 /// The Euler-Mascheroni constant γ: the mean of standard Gumbel noise.
 pub(crate) const EULER_GAMMA: f64 = 0.577_215_664_901_532_9;
 
 /// `lnΓ(x)` for `x > 0`, elementwise; f32 or f64. Gradient: `ψ(x)`. Computed on the host.
 pub(crate) fn ln_gamma(x: &Tensor) -> Result<Tensor> {
-    let host = x.to_device(&Device::Cpu)?.contiguous()?;
-    Ok(host.apply_op1(LnGamma)?.to_device(x.device())?)
+    with_gradient("ln-gamma", on_host(x, ln_gamma_of)?, [x], |[x], _, grad| {
+        Ok([Some((grad * digamma(x)?)?)])
+    })
 }
 
 /// `ψ(x) = d lnΓ(x) / dx` for `x > 0`, elementwise. No gradient.
 pub(crate) fn digamma(x: &Tensor) -> Result<Tensor> {
-    let host = x.detach().to_device(&Device::Cpu)?.contiguous()?;
-    Ok(host.apply_op1_no_bwd(&Digamma)?.to_device(x.device())?)
+    on_host(x, digamma_of)
 }
 
-struct LnGamma;
-
-impl CustomOp1 for LnGamma {
-    fn name(&self) -> &'static str {
-        "ln-gamma"
-    }
-
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let out = on_rows!(self.name(), s, l, |x| x
-            .iter()
-            .map(|&x| Real::of(ln_gamma_of(x.wide())))
-            .collect());
-        Ok((out, l.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        Ok(Some((grad * digamma(x)?)?))
-    }
-}
-
-struct Digamma;
-
-impl CustomOp1 for Digamma {
-    fn name(&self) -> &'static str {
-        "digamma"
-    }
-
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let out = on_rows!(self.name(), s, l, |x| x
-            .iter()
-            .map(|&x| Real::of(digamma_of(x.wide())))
-            .collect());
-        Ok((out, l.shape().clone()))
-    }
+fn on_host(x: &Tensor, f: impl Fn(f64) -> f64) -> Result<Tensor> {
+    let host = x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    let y = host.flatten_all()?.to_vec1::<f64>()?.into_iter().map(f).collect();
+    let y = Tensor::from_vec(y, x.shape(), &Device::Cpu)?;
+    Ok(y.to_dtype(x.dtype())?.to_device(x.device())?)
 }
 
 /// Where the asymptotic series below are exact to f64: their first left-out terms are under 1e-16.

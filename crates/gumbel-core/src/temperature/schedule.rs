@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::temperature::{LEAST, MOST};
+use super::{LEAST, MOST};
 use crate::{Error, Result};
 
 /// The temperature as a function of the training step.

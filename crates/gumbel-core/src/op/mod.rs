@@ -26,13 +26,29 @@
 //! # Ok::<(), gumbel_core::Error>(())
 //! ```
 
+mod argmax;
+mod bits;
+mod entropy;
+mod gamma;
+mod log_softmax;
+mod softmax;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Mutex;
 
 use candle_core::op::BackpropOp;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Shape,
-    Storage, Tensor,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, D, DType, Layout, MetalStorage,
+    Shape, Storage, Tensor,
 };
+
+pub(crate) use argmax::{argmax, one_hot_argmax, perturb};
+pub(crate) use bits::{sigmoid, softplus};
+pub(crate) use entropy::{kl_to_uniform, neg_entropy};
+pub(crate) use gamma::{EULER_GAMMA, digamma, ln_gamma};
+pub(crate) use log_softmax::log_softmax;
+pub(crate) use softmax::{softmax, softmax_grad};
 
 use crate::{Error, Result};
 
@@ -251,72 +267,28 @@ custom_op!(CustomOp1: a -> Option<Tensor>);
 custom_op!(CustomOp2: a, b -> (Option<Tensor>, Option<Tensor>));
 custom_op!(CustomOp3: a, b, c -> (Option<Tensor>, Option<Tensor>, Option<Tensor>));
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::{Device, Var};
-
-    /// `x₀ + 2 x₁ + 3 x₂`, with gradients 1, 10 and 100 so that they cannot be confused.
-    fn weighted<const N: usize>(inputs: [&Tensor; N]) -> Result<Tensor> {
-        let mut value = inputs[0].zeros_like()?;
-        for (i, x) in inputs.iter().enumerate() {
-            value = (value + (*x * (i + 1) as f64)?)?;
-        }
-        with_gradient("weighted", value, inputs, |inputs, _, grad| {
-            let mut gradients = inputs.map(|_| None);
-            for (i, gradient) in gradients.iter_mut().enumerate() {
-                *gradient = Some((grad * 10f64.powi(i as i32))?);
-            }
-            Ok(gradients)
-        })
+/// f16 and bf16 as f32, f32 and f64 as they are.
+pub(crate) fn widen(x: &Tensor) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => Ok(x.to_dtype(DType::F32)?),
+        _ => Ok(x.clone()),
     }
+}
 
-    #[test]
-    fn one_to_three_inputs_get_their_gradients() {
-        let x = [1f64, 2.0, 3.0].map(|x| Var::new(&[x, -x], &Device::Cpu).unwrap());
-        let run = |y: Tensor| {
-            let grads = y.sum_all().unwrap().backward().unwrap();
-            let of = |x: &Var| grads.get(x).map(|g| g.to_vec1::<f64>().unwrap()[0]);
-            (y.to_vec1::<f64>().unwrap(), [of(&x[0]), of(&x[1]), of(&x[2])])
-        };
-        let one = run(weighted([&x[0]]).unwrap());
-        assert_eq!(one, (vec![1.0, -1.0], [Some(1.0), None, None]));
-        let two = run(weighted([&x[0], &x[1]]).unwrap());
-        assert_eq!(two, (vec![5.0, -5.0], [Some(1.0), Some(10.0), None]));
-        let constant = x[1].as_tensor().detach();
-        let three = run(weighted([&x[0], &constant, &x[2]]).unwrap());
-        assert_eq!(three, (vec![14.0, -14.0], [Some(1.0), None, Some(100.0)]));
+/// The largest value of each row, `(..., 1)`; rows of an empty batch have none and need none.
+fn largest(x: &Tensor) -> Result<Tensor> {
+    match x.elem_count() {
+        0 => Ok(x.narrow(D::Minus1, 0, 1)?),
+        _ => Ok(x.max_keepdim(D::Minus1)?),
     }
+}
 
-    #[test]
-    fn a_value_of_constants_is_a_constant() {
-        let x = Tensor::new(&[1f32, 2.0], &Device::Cpu).unwrap();
-        assert!(!weighted([&x]).unwrap().track_op());
-    }
+/// 1 where a logit or a log-probability is not `-inf`.
+pub(crate) fn allowed(x: &Tensor) -> Result<Tensor> {
+    Ok(x.detach().gt(f64::NEG_INFINITY)?)
+}
 
-    #[test]
-    fn kernels_take_views_of_f32_and_compositions_the_rest() {
-        let all = Tensor::arange(0f32, 6.0, &Device::Cpu).unwrap().reshape((2, 3)).unwrap();
-        let value = |x: &Tensor| {
-            let kernel = |[x]: [&[f32]; 1], y: &mut [f32]| {
-                y.copy_from_slice(x);
-                Ok(())
-            };
-            let y = on_slices([x], x.shape(), kernel, |[x]| Ok(x.neg()?)).unwrap().into_tensor();
-            y.to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap()
-        };
-        let view = all.narrow(1, 1, 2).unwrap().t().unwrap();
-        assert_eq!(value(&view), [[1.0, 4.0], [2.0, 5.0]]);
-        assert_eq!(value(&view.to_dtype(DType::F64).unwrap()), [[-1.0, -4.0], [-2.0, -5.0]]);
-    }
-
-    #[test]
-    fn views_given_as_values_keep_their_elements() {
-        let all = Tensor::arange(0f32, 12.0, &Device::Cpu).unwrap().reshape((3, 4)).unwrap();
-        for view in [all.narrow(0, 1, 2).unwrap(), all.narrow(1, 1, 2).unwrap().t().unwrap()] {
-            let x = Var::zeros(view.shape(), DType::F32, &Device::Cpu).unwrap();
-            let y = with_gradient("view", &view, [&x], |_, _, g| Ok([Some(g.clone())])).unwrap();
-            assert_eq!(y.to_vec2::<f32>().unwrap(), view.to_vec2::<f32>().unwrap());
-        }
-    }
+/// `x`, with `-inf` replaced by a constant 0: safe to multiply by a zero, with gradient zero there.
+pub(crate) fn zero_where_masked(x: &Tensor) -> Result<Tensor> {
+    Ok(allowed(x)?.where_cond(x, &x.zeros_like()?)?)
 }
