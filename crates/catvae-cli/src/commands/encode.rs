@@ -40,18 +40,19 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     }
     let shape = vec![images.len(), run.config.model.n_latents];
     let codes = codes.into_iter().map(i64::from).collect();
-    let labels = images.labels().iter().map(|&label| i64::from(label)).collect();
-    let arrays = [
-        Array { name: "codes", shape: shape.clone(), values: codes },
-        Array { name: "labels", shape: vec![images.len()], values: labels },
-    ];
+    let mut arrays = vec![Array { name: "codes", shape: shape.clone(), values: codes }];
+    if let Some(labels) = images.labels() {
+        let values = labels.iter().map(|&label| i64::from(label)).collect();
+        arrays.push(Array { name: "labels", shape: vec![images.len()], values });
+    }
     write_file(&args.out, &npz_bytes(&arrays)?)?;
+    let labels =
+        images.labels().map_or(String::new(), |labels| format!(" and labels ({})", labels.len()));
     print_line(&format!(
-        "{}: codes ({}, {}) and labels ({}) as int64",
+        "{}: codes ({}, {}){labels} as int64",
         args.out.display(),
         shape[0],
-        shape[1],
-        shape[0]
+        shape[1]
     ));
     Ok(ExitCode::SUCCESS)
 }
