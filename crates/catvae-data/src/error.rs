@@ -199,6 +199,10 @@ pub enum FileDefect {
     #[error("not a regular file")]
     NotAFile,
 
+    /// Something that only the files of one kind of source can have.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
+
     /// The file has no bytes.
     #[error("the file is empty; fetch it again")]
     Empty,

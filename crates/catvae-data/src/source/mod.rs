@@ -14,7 +14,11 @@ use crate::random::{self, Purpose};
 use crate::{Dataset, Error, ImageSet, Result};
 
 /// Every kind of source. The first that knows a name or reads a path wins.
-const SOURCES: [&dyn Source; 3] = [&digits::Digits, &hub::Hub, &idx_folder::IdxFolder];
+const SOURCES: &[&dyn Source] = &[
+    &digits::Digits,
+    &hub::Hub,
+    &idx_folder::IdxFolder,
+];
 
 /// A kind of source: of images that have a name, or of images in files.
 trait Source: Sync {
