@@ -1,5 +1,6 @@
 //! Grey images of one size, with or without labels.
 
+use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -21,13 +22,21 @@ pub struct Dataset {
 /// Images of `rows` x `cols` bytes (0 is background, 255 full ink), with one label each or none at all.
 ///
 /// Cloning shares the bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ImageSet {
     /// Vectors as they were handed over: a slice behind the counter would be a copy of all pixels.
     images: Arc<Vec<u8>>,
     labels: Option<Arc<Vec<u8>>>,
     rows: usize,
     cols: usize,
+}
+
+/// Without the pixels, which would fill screens.
+impl fmt::Debug for ImageSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels = if self.labels.is_some() { "with" } else { "without" };
+        write!(f, "{} images of {}x{} pixels {labels} labels", self.len(), self.rows, self.cols)
+    }
 }
 
 impl ImageSet {
