@@ -3,6 +3,7 @@
 mod digits;
 mod hub;
 mod idx_folder;
+mod image_folder;
 
 use std::path::{Path, PathBuf};
 
@@ -14,11 +15,8 @@ use crate::random::{self, Purpose};
 use crate::{Dataset, Error, ImageSet, Result};
 
 /// Every kind of source. The first that knows a name or reads a path wins.
-const SOURCES: &[&dyn Source] = &[
-    &digits::Digits,
-    &hub::Hub,
-    &idx_folder::IdxFolder,
-];
+const SOURCES: &[&dyn Source] =
+    &[&digits::Digits, &hub::Hub, &idx_folder::IdxFolder, &image_folder::ImageFolder];
 
 /// A kind of source: of images that have a name, or of images in files.
 trait Source: Sync {
