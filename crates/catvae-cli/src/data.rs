@@ -1,21 +1,60 @@
-//! From a dataset's name to its images.
+//! From a dataset's name, or a path, to images.
 
-use anyhow::{Context, Result};
-use catvae_data::{AtMost, Dataset, Error};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use catvae_data::{AtMost, Dataset, Error, ImageSet, Images, load_images};
 use catvae_train::DataSettings;
 
-/// Draws or loads the dataset.
+use crate::args::Part;
+
+/// Takes the dataset from a folder that a flag names. What the program draws or fetches lies in none.
+pub(crate) fn set_folder(settings: &mut DataSettings, folder: Option<&Path>) -> Result<()> {
+    let Some(folder) = folder else { return Ok(()) };
+    let name = &settings.dataset;
+    ensure!(
+        name != "digits" && !name.starts_with("hub:"),
+        "the dataset `{name}` lies in no folder: leave out --data-dir, or name the dataset that {} holds \
+         with --dataset",
+        folder.display()
+    );
+    settings.data_dir = Some(folder.to_owned());
+    Ok(())
+}
+
+/// Draws, fetches or loads the dataset.
 pub(crate) fn load(settings: &DataSettings) -> Result<Dataset> {
     let at_most = AtMost { n_train: settings.n_train, n_test: settings.n_test };
-    let loaded = catvae_data::load(&settings.dataset, settings.data_dir.as_deref(), at_most);
-    let can_be_downloaded = ["mnist", "fashion-mnist"].contains(&settings.dataset.as_str());
-    match loaded {
-        Err(error @ Error::DatasetNotFound { .. }) if can_be_downloaded => {
-            let name = &settings.dataset;
-            Err(error).context(format!(
-                "{name} is not here: fetch it with `cargo xtask download {name}`, or name its folder with --data-dir"
-            ))
+    let name = &settings.dataset;
+    let loaded = catvae_data::load(name, settings.data_dir.as_deref(), at_most);
+    let hint = match &loaded {
+        Err(Error::DatasetNotFound { .. })
+            if ["mnist", "fashion-mnist"].contains(&name.as_str()) =>
+        {
+            format!(
+                "fetch {name} with `cargo xtask download {name}`, or name its folder with --data-dir"
+            )
         }
-        loaded => Ok(loaded?),
-    }
+        Err(Error::BuiltWithoutHub { .. }) => "build with `--features hub`".to_owned(),
+        _ => return Ok(loaded?),
+    };
+    loaded.context(hint)
+}
+
+/// Images that the model has not seen, of the size it was trained on; `part` chooses where they are divided.
+pub(crate) fn load_unseen(path: &Path, part: Part, [rows, cols]: [usize; 2]) -> Result<ImageSet> {
+    let images = match (load_images(path)?, part) {
+        (Images::Whole(images), _) => images,
+        (Images::Split { train, .. }, Part::Train) => train,
+        (Images::Split { test, .. }, Part::Test) => test,
+    };
+    ensure!(
+        (images.rows(), images.cols()) == (rows, cols),
+        "{}: images of {}x{} pixels, but this model was trained on {rows}x{cols}; \
+         resize them, or train a model on them (catvae train --dataset)",
+        path.display(),
+        images.rows(),
+        images.cols()
+    );
+    Ok(images)
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use catvae_train::write_atomically;
 use image::{GrayImage, ImageFormat, Luma};
 
 /// Free pixels around every image, before scaling.
@@ -67,20 +68,23 @@ impl Grid {
     }
 }
 
-/// Writes a result file in one step, making its folder where it is missing.
+/// Writes a result file in one step, making its folder where it is missing. A link is followed, and what is no
+/// regular file, such as `/dev/null` or a pipe, is written into: neither is replaced.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let mut incoming = path.as_os_str().to_owned();
-    incoming.push(".incoming");
-    let incoming = Path::new(&incoming);
-    fs::write(incoming, bytes)
-        .and_then(|()| fs::rename(incoming, path))
-        .inspect_err(|_| drop(fs::remove_file(incoming)))
-        .with_context(|| format!("cannot write {}", path.display()))
+    let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    match fs::canonicalize(path) {
+        Ok(target) if target.is_file() => Ok(write_atomically(&target, bytes)?),
+        // A link into nothing makes the file that it names.
+        found if found.is_ok() || is_link => {
+            fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+        }
+        _ => Ok(write_atomically(path, bytes)?),
+    }
 }
 
 #[cfg(test)]

@@ -13,12 +13,14 @@ mod plot;
 mod progress;
 mod run;
 mod signals;
+mod threads;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::args::{Cli, Command};
+use crate::progress::{printing_failed, warn};
 
 /// Keeps large blocks for the next tensor of their size; the system's allocator gives them back and
 /// has every page faulted in anew.
@@ -27,6 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    threads::start();
     let done = match &cli.command {
         Command::Train(args) => commands::train::train(args),
         Command::Evaluate(args) => commands::evaluate::evaluate(args),
@@ -37,10 +40,29 @@ fn main() -> ExitCode {
         Command::Temperature(args) => commands::temperature::temperature(args),
         Command::Estimators(args) => commands::estimators::estimators(args),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {}", shown(&error));
+    let code = done.unwrap_or_else(|error| {
+        warn(&format!("error: {}{}", shown(&error), hint(&error)));
         ExitCode::FAILURE
-    })
+    });
+    match printing_failed(matches!(cli.command, Command::Train(_))) {
+        Some(error) => {
+            warn(&format!("error: cannot write to stdout: {error}"));
+            ExitCode::FAILURE
+        }
+        None => code,
+    }
+}
+
+/// The flags that mend a library's error, which knows none.
+fn hint(error: &anyhow::Error) -> &'static str {
+    use catvae_train::Error;
+    match error.downcast_ref::<Error>() {
+        Some(Error::RunExists { .. }) => " (--resume, --out)",
+        Some(Error::Locked { .. }) => " (--out)",
+        Some(Error::NotFinite { .. }) => " (--lr, --temperature, --clip-gradient-norm)",
+        Some(Error::TooManyCodes { .. }) => " (--latents, --categories, --estimator)",
+        _ => "",
+    }
 }
 
 /// The error and what caused it; many of ours quote their cause already.

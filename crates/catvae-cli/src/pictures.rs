@@ -1,10 +1,11 @@
 //! The pictures of a model: samples from the prior, and reconstructions.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{D, DType, Device, Tensor};
-use catvae_data::ImageSet;
+use catvae_data::{Batches, Binarization, EpochBatches, ImageSet};
 use catvae_model::CategoricalVae;
 use gumbel_core::{Generator, sample_one_hot};
 
@@ -40,6 +41,7 @@ pub(crate) fn samples(
 pub(crate) fn reconstructions(
     model: &CategoricalVae,
     images: &ImageSet,
+    binarization: Binarization,
     device: &Device,
     generator: &mut Generator,
     path: &Path,
@@ -47,18 +49,28 @@ pub(crate) fn reconstructions(
     let n_images = images.len().min(COLUMNS * PAIRS);
     let n_pairs = n_images.div_ceil(COLUMNS);
     let mut grid = Grid::new(2 * n_pairs, COLUMNS, [images.rows(), images.cols()])?;
-    let originals: Vec<Vec<f32>> = (0..n_images)
-        .map(|i| images.image(i).iter().map(|&byte| f32::from(byte) / 255.0).collect())
-        .collect();
-    let input =
-        Tensor::from_vec(originals.concat(), (n_images, images.pixels_per_image()), device)?;
+    let Some(originals) = batches(&images.take(n_images), n_images, binarization).next() else {
+        return Ok(());
+    };
+    let n_pixels = images.pixels_per_image();
+    let input = Tensor::from_slice(&originals.images, (n_images, n_pixels), device)?;
     let z = sample_one_hot(&model.encode(&input)?, D::Minus1, generator)?;
     for (i, pixels) in pixel_means(model, &z)?.iter().enumerate() {
         let (pair, col) = (i / COLUMNS, i % COLUMNS);
-        grid.put(2 * pair, col, &originals[i]);
+        grid.put(2 * pair, col, &originals.images[i * n_pixels..][..n_pixels]);
         grid.put(2 * pair + 1, col, pixels);
     }
     grid.save(path)
+}
+
+/// Images in their order as the model sees them, as in an evaluation.
+pub(crate) fn batches(
+    images: &ImageSet,
+    batch_size: usize,
+    binarization: Binarization,
+) -> EpochBatches {
+    let batch_size = NonZeroUsize::new(batch_size).unwrap_or(NonZeroUsize::MIN);
+    Batches { batch_size, shuffle_seed: None, binarization }.epoch(images, 0, 0)
 }
 
 /// Decodes codes to the means of their Bernoulli pixels, one vector per code.

@@ -1,6 +1,8 @@
 //! What a person sees of a run in training: a bar for the epoch, a line for each that is done.
 
-use std::io::IsTerminal;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use catvae_train::{EpochMetrics, StepReport};
@@ -26,9 +28,7 @@ impl Progress {
             bar
         });
         let progress = Self { bar, n_epochs, bar_epoch: 0 };
-        progress.line(
-            "  epoch   train relaxed   unrelaxed     gap        test      τ   images/s   seconds",
-        );
+        progress.line(HEAD);
         progress
     }
 
@@ -59,19 +59,7 @@ impl Progress {
 
     /// Prints an epoch's line.
     pub(crate) fn epoch(&self, m: &EpochMetrics) {
-        let number = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), |x| format!("{x:.2}"));
-        let gap = m.train_neg_elbo_unrelaxed.map(|u| u - m.train_neg_elbo);
-        self.line(&format!(
-            "{:>7}   {:>13}   {:>9}   {:>5}   {:>9}   {:>4.2}   {:>8.0}   {:>7.1}",
-            format!("{}/{}", m.epoch, self.n_epochs),
-            number(Some(m.train_neg_elbo)),
-            number(m.train_neg_elbo_unrelaxed),
-            number(gap),
-            number(m.test_neg_elbo),
-            m.temperature,
-            m.images_per_second,
-            m.train_seconds
-        ));
+        self.line(&epoch_line(m, self.n_epochs));
     }
 
     /// Prints a line without disturbing the bar.
@@ -90,10 +78,68 @@ impl Progress {
     }
 }
 
-/// Writes a line to stdout. A reader that went away (`catvae train | head`) does not end the run.
+const HEAD: &str =
+    "  epoch   train relaxed   unrelaxed     gap        test      τ   images/s   seconds";
+
+fn epoch_line(m: &EpochMetrics, n_epochs: usize) -> String {
+    let or_dash = |width: usize, x: Option<f64>| match x {
+        Some(x) => cell(width, 2, x),
+        None => format!("{:>width$}", "-"),
+    };
+    let gap = m.train_neg_elbo_unrelaxed.map(|u| u - m.train_neg_elbo);
+    [
+        format!("{:>7}", format!("{}/{n_epochs}", m.epoch)),
+        cell(13, 2, m.train_neg_elbo),
+        or_dash(9, m.train_neg_elbo_unrelaxed),
+        or_dash(5, gap),
+        or_dash(9, m.test_neg_elbo),
+        cell(4, 2, m.temperature),
+        cell(8, 0, m.images_per_second),
+        cell(7, 1, m.train_seconds),
+    ]
+    .join("   ")
+}
+
+/// A number in a column: with fewer digits where it would be too wide.
+fn cell(width: usize, decimals: usize, x: f64) -> String {
+    let plain = (0..=decimals).rev().map(|decimals| format!("{x:.decimals$}"));
+    let mut forms = plain.chain([format!("{x:.1e}"), format!("{x:.0e}")]);
+    let text = forms.find(|text| text.len() <= width).unwrap_or_else(|| format!("{x:.0e}"));
+    format!("{text:>width$}")
+}
+
+/// The first error of writing to stdout.
+static FAILED: OnceLock<io::Error> = OnceLock::new();
+
+/// Writes a line to stdout. Where that fails, [`printing_failed`] tells it at the end.
 pub(crate) fn print_line(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "{text}");
+    if let Err(error) = writeln!(io::stdout(), "{text}") {
+        FAILED.get_or_init(|| error);
+    }
+}
+
+/// Why something could not be written to stdout. A reader that goes away (`catvae train | head`) is no failure
+/// of a command whose results are files, and `reader_may_go` says that it is one.
+pub(crate) fn printing_failed(reader_may_go: bool) -> Option<&'static io::Error> {
+    if let Err(error) = io::stdout().flush() {
+        FAILED.get_or_init(|| error);
+    }
+    FAILED.get().filter(|error| !(reader_may_go && error.kind() == ErrorKind::BrokenPipe))
+}
+
+/// Writes a line to stderr. A log that cannot be written must not end a run.
+pub(crate) fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A path as a shell takes it for one word.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 fn clock(time: Duration) -> String {
@@ -102,5 +148,46 @@ fn clock(time: Duration) -> String {
         0 => format!("{}:{:02}", seconds / 60, seconds % 60),
         hours if hours < 100 => format!("{hours}:{:02}:{:02}", seconds / 60 % 60, seconds % 60),
         _ => "days".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_keep_their_width_whatever_the_numbers() {
+        let metrics = |x: f64| EpochMetrics {
+            epoch: 1,
+            step: 1,
+            temperature: x.abs(),
+            learning_rate: x,
+            train_neg_elbo: x,
+            train_bce: x,
+            train_kl: x,
+            train_neg_elbo_unrelaxed: Some(-x),
+            test_neg_elbo: Some(x),
+            test_bce: None,
+            test_kl: None,
+            train_seconds: x.abs(),
+            step_ms: x,
+            images_per_second: x.abs(),
+        };
+        for x in [0.0, 1.234, 109.7, 5e9, 5e37] {
+            let line = epoch_line(&metrics(x), 1);
+            assert_eq!(line.chars().count(), HEAD.chars().count(), "{x}: {line}");
+        }
+        assert_eq!(cell(9, 2, 109.746), "   109.75");
+        assert_eq!(cell(5, 2, -1234.56), "-1235");
+        assert_eq!(cell(9, 2, 5e37), "   5.0e37");
+        assert_eq!(cell(5, 2, -5e37), "-5e37");
+    }
+
+    #[test]
+    fn a_shell_takes_a_quoted_path_for_one_word() {
+        assert_eq!(quoted(Path::new("runs/mnist-2")), "runs/mnist-2");
+        assert_eq!(quoted(Path::new("sp ace")), "'sp ace'");
+        assert_eq!(quoted(Path::new("it's")), r"'it'\''s'");
+        assert_eq!(quoted(Path::new("")), "''");
     }
 }

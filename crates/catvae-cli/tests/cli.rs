@@ -286,3 +286,155 @@ fn a_signal_in_the_middle_of_an_epoch_leaves_a_checkpoint_that_resumes() {
         place.ok("evaluate run");
     }
 }
+
+#[test]
+fn a_folder_of_images_is_trained_on_and_the_digits_lie_in_none() {
+    let place = Place::new();
+    let dataset = catvae_data::digits_with(3, 30, 10);
+    catvae_data::write_folder(&place.path("mine/letters"), &dataset).unwrap();
+    let tiny = "train --hidden 4 --latents 2 --categories 2 --epochs 1";
+    let shown = place.ok(&format!("{tiny} --data-dir mine/letters"));
+    assert!(shown.contains("letters: 30 training and 10 test images"), "{shown}");
+    assert!(place.path("runs/letters/config.toml").is_file());
+    place.ok("evaluate runs/letters --data-dir mine");
+
+    for line in [
+        format!("{tiny} --data-dir nowhere --out x"),
+        format!("{tiny} --dataset digits --data-dir mine/letters --out x"),
+    ] {
+        let error = place.error(&line);
+        assert!(error.contains("nowhere") || error.contains("--data-dir"), "{line}: {error}");
+        assert!(!place.path("x").exists(), "{line}");
+    }
+    place.ok(&format!("{SMALL} --epochs 1 --out run"));
+    for line in [
+        "evaluate run --data-dir mine/letters",
+        "reconstruct run --data-dir mine/letters --out r.png",
+        "encode run --data-dir mine/letters --out c.npz",
+        "train --resume --epochs 2 --out run --data-dir mine/letters",
+        "train --config run/config.toml --out x --data-dir mine/letters",
+    ] {
+        let error = place.error(line);
+        assert!(error.contains("digits") && error.contains("--data-dir"), "{line}: {error}");
+    }
+}
+
+#[test]
+fn a_resume_to_fewer_epochs_than_are_done_is_refused() {
+    let place = Place::new();
+    place.ok(&format!("{SMALL} --epochs 3 --out run"));
+    let config = fs::read(place.path("run/config.toml")).unwrap();
+    let error = place.error("train --resume --out run --epochs 2");
+    assert!(error.contains("training.epochs must be at least 3"), "{error}");
+    assert_eq!(fs::read(place.path("run/config.toml")).unwrap(), config);
+    let shown = place.ok("train --resume --out run");
+    assert!(shown.contains("all 3 epochs are done") && shown.contains("--epochs"), "{shown}");
+    assert!(!shown.contains("Done."), "{shown}");
+}
+
+#[test]
+fn enumeration_of_too_many_codes_is_refused_before_a_run_folder_is_made() {
+    let place = Place::new();
+    let error = place.error("train --estimator enumeration --train-images 50 --out run");
+    for part in ["enumeration", "10^30", "16384", "--latents", "--categories"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!place.path("run").exists());
+}
+
+#[test]
+fn a_run_whose_test_objective_is_not_finite_fails() {
+    let place = Place::new();
+    // One step, whose own loss is that of the model before it.
+    let line = format!("{SMALL} --batch-size 200 --lr 1e11 --epochs 1 --no-unrelaxed --out run");
+    let error = place.error(&line);
+    assert!(error.contains("the test objective is inf at step 1 (epoch 1)"), "{error}");
+    for flag in ["--lr", "--temperature", "--clip-gradient-norm"] {
+        assert!(error.contains(flag), "{flag}: {error}");
+    }
+    let metrics = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap_or_default();
+    assert!(!metrics.contains("null"), "{metrics}");
+}
+
+/// The bytes of the array `codes` of an `.npz` file as `encode` writes it.
+fn codes(path: &Path) -> Vec<i64> {
+    catvae_data::codes::read_codes(path, 4, usize::MAX).unwrap()
+}
+
+#[test]
+fn codes_and_reconstructions_are_of_the_images_as_the_model_was_trained_on_them() {
+    let place = Place::new();
+    place.ok(&format!("{SMALL} --binarization threshold --epochs 2 --out run"));
+    place.ok("encode run --out codes.npz");
+    place.ok("reconstruct run --out binary.png");
+    // The same model on the grey images.
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    fs::write(place.path("run/config.toml"), config.replace("\"threshold\"", "\"grey\"")).unwrap();
+    place.ok("encode run --out grey.npz");
+    place.ok("reconstruct run --out grey.png");
+    assert!(codes(&place.path("codes.npz")) != codes(&place.path("grey.npz")));
+    let levels = |name: &str| {
+        let picture = image::open(place.path(name)).unwrap().to_luma8();
+        // The first image, without its frame.
+        let pixels =
+            (0..28 * 28).map(|i| picture.get_pixel(3 * (2 + i % 28), 3 * (2 + i / 28)).0[0]);
+        pixels.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(levels("grey.png").len() > 2);
+    assert_eq!(levels("binary.png").into_iter().collect::<Vec<_>>(), [0, 255]);
+}
+
+#[test]
+fn a_shape_of_images_that_does_not_fit_the_model_is_refused() {
+    let place = Place::new();
+    place.ok(&format!("{SMALL} --epochs 1 --out run"));
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    for shape in ["[28, 0]", "[1, 1]", "[4294967296, 4294967296]"] {
+        let changed = config.replace("[28, 28]", shape);
+        assert!(changed != config);
+        fs::write(place.path("run/config.toml"), changed).unwrap();
+        let error = place.error("sample run --out s.png");
+        assert!(error.contains("provenance.image_shape"), "{shape}: {error}");
+    }
+}
+
+#[test]
+fn a_length_beyond_counting_does_not_wrap_the_schedule() {
+    let place = Place::new();
+    // Four steps each: 2^64 + 4 in all.
+    let epochs = (1_u64 << 62) + 1;
+    let mut child = place
+        .command(&format!("{SMALL} --epochs {epochs} --schedule linear --out run"))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !place.path("run/config.toml").exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    assert!(config.contains(&format!("steps = {}", i64::MAX)), "{config}");
+}
+
+#[test]
+#[cfg(unix)]
+fn the_command_to_go_on_with_is_quoted() {
+    let place = Place::new();
+    let child = place
+        .command(
+            "train --train-images 5000 --test-images 20 --hidden 32 --epochs 1000 --batch-size 2",
+        )
+        .args(["--out", "it's a run"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !place.path("it's a run/config.toml").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(stderr(&output).contains(r"--out 'it'\''s a run'"), "{}", stderr(&output));
+}

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
@@ -27,6 +28,8 @@ const FORMAT: u32 = 1;
 pub(crate) const MODEL: &str = "model.safetensors";
 pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
 pub(crate) const STATE: &str = "state.json";
+/// All that a checkpoint's folder holds. A folder with anything else in it is not ours, and stays.
+const FILES: [&str; 3] = [MODEL, OPTIMIZER, STATE];
 
 /// The checkpoint with the best test objective.
 const BEST: &str = "best";
@@ -54,6 +57,18 @@ pub struct Position {
     pub sum_bce_unrelaxed: f64,
     /// Seconds of training in the current epoch.
     pub train_seconds: f64,
+}
+
+impl Position {
+    /// A run must not be resumed to end before the point where it is: its configuration would be that of
+    /// another run.
+    pub(crate) fn check_epochs(&self, epochs: usize) -> Result<()> {
+        let begun = self.epochs_done + usize::from(self.batches_done > 0);
+        match epochs < begun {
+            true => Err(Error::FewerEpochs { begun, epochs }),
+            false => Ok(()),
+        }
+    }
 }
 
 /// `state.json`.
@@ -106,10 +121,21 @@ pub struct LoadedCheckpoint {
     pub moments: Vec<Moments>,
 }
 
+/// The part of a checkpoint that is enough to use the model; the optimiser's file is not read for it.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// The checkpoint's folder.
+    pub path: PathBuf,
+    /// How far the run had come.
+    pub position: Position,
+    /// The model.
+    pub model: CategoricalVae,
+}
+
 /// The checkpoints of a run.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Checkpoints {
@@ -140,7 +166,8 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint, and removes all but the newest `keep` and those of later steps: a run
-    /// that writes this one was resumed from before them, since they could not be used.
+    /// that writes this one was resumed from before them, since they could not be used. A folder that
+    /// holds anything else than a checkpoint is never removed.
     ///
     /// # Errors
     /// [`Error::Io`], for instance on a full disk; the older checkpoints are then untouched.
@@ -148,9 +175,9 @@ impl Checkpoints {
         let step = snapshot.position.step;
         let place = self.write(&format!("step-{step:09}"), snapshot)?;
         let (up_to_here, later): (Vec<_>, Vec<_>) =
-            self.list()?.into_iter().partition(|(found, _)| *found <= step);
+            self.list()?.into_iter().filter(is_checkpoint).partition(|(found, _)| *found <= step);
         for (_, old) in later.into_iter().chain(up_to_here.into_iter().skip(keep.max(1))) {
-            fs::remove_dir_all(&old).map_err(io("cannot remove", &old))?;
+            remove(&old)?;
         }
         Ok(place)
     }
@@ -172,6 +199,10 @@ impl Checkpoints {
         let written = write_folder(&incoming, snapshot).and_then(|()| {
             // A folder cannot be renamed over another one that holds something.
             if place.exists() {
+                if !holds_only_ours(&place) {
+                    let message = "it holds something else than a checkpoint";
+                    return Err(io("cannot replace", &place)(std::io::Error::other(message)));
+                }
                 let outgoing = self.path.join(format!("{OUTGOING}{name}"));
                 fs::rename(&place, &outgoing).map_err(io("cannot rename", &place))?;
             }
@@ -197,8 +228,10 @@ impl Checkpoints {
                 Some(place) if !place.exists() => {
                     fs::rename(&path, &place).map_err(io("cannot rename to", &place))?;
                 }
-                _ if replaced.is_some() || name.starts_with(INCOMING) => {
-                    fs::remove_dir_all(&path).map_err(io("cannot remove", &path))?;
+                _ if (replaced.is_some() || name.starts_with(INCOMING))
+                    && holds_only_ours(&path) =>
+                {
+                    remove(&path)?;
                 }
                 _ => (),
             }
@@ -210,7 +243,7 @@ impl Checkpoints {
     fn entries(&self) -> Result<Vec<(String, PathBuf)>> {
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(io("cannot read", &self.path)(error)),
         };
         let mut found = Vec::new();
@@ -228,12 +261,12 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::NoCheckpoint`] when none was kept; [`Error::DamagedCheckpoint`],
     /// [`Error::NewerCheckpoint`], a model of another shape.
-    pub fn load_best(&self, config: &ModelConfig, device: &Device) -> Result<LoadedCheckpoint> {
+    pub fn load_best(&self, config: &ModelConfig, device: &Device) -> Result<LoadedModel> {
         let path = self.path.join(BEST);
         let replaced = self.path.join(format!("{OUTGOING}{BEST}"));
         match (path.is_dir(), replaced.is_dir()) {
-            (true, _) => load(&path, config, device),
-            (false, true) => load(&replaced, config, device),
+            (true, _) => load_model(&path, config, device),
+            (false, true) => load_model(&replaced, config, device),
             (false, false) => Err(Error::NoCheckpoint { path }),
         }
     }
@@ -248,30 +281,90 @@ impl Checkpoints {
         &self,
         config: &ModelConfig,
         device: &Device,
-        mut on_damage: impl FnMut(&Error),
+        on_damage: impl FnMut(&Error),
     ) -> Result<LoadedCheckpoint> {
-        let found = self.list()?;
-        if found.is_empty() {
-            return Err(Error::NoCheckpoint { path: self.path.clone() });
-        }
-        let mut reasons = Vec::new();
-        for (_, path) in found {
-            match load(&path, config, device) {
-                Ok(checkpoint) => return Ok(checkpoint),
-                Err(error @ (Error::DamagedCheckpoint { .. } | Error::Io { .. })) => {
-                    on_damage(&error);
-                    reasons.push(error.to_string());
+        self.newest(|folder| parse(folder, config, device, files_in(folder)), on_damage)
+    }
+
+    /// As [`Self::load_newest`], for those who only use the model: the optimiser's file may be missing.
+    ///
+    /// # Errors
+    /// As [`Self::load_newest`].
+    pub fn load_newest_model(
+        &self,
+        config: &ModelConfig,
+        device: &Device,
+        on_damage: impl FnMut(&Error),
+    ) -> Result<LoadedModel> {
+        self.newest(|folder| load_model(folder, config, device), on_damage)
+    }
+
+    fn newest<T>(
+        &self,
+        load: impl Fn(&Path) -> Result<T>,
+        mut on_damage: impl FnMut(&Error),
+    ) -> Result<T> {
+        loop {
+            let found = self.list()?;
+            if found.is_empty() {
+                return Err(Error::NoCheckpoint { path: self.path.clone() });
+            }
+            let mut reasons = Vec::new();
+            for (_, path) in &found {
+                match load(path) {
+                    Ok(loaded) => return Ok(loaded),
+                    Err(error @ (Error::DamagedCheckpoint { .. } | Error::Io { .. })) => {
+                        on_damage(&error);
+                        reasons.push(error.to_string());
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
+            }
+            // A trainer may have replaced all of them meanwhile.
+            if self.list()? == found {
+                return Err(Error::NoUsableCheckpoint { path: self.path.clone(), reasons });
             }
         }
-        Err(Error::NoUsableCheckpoint { path: self.path.clone(), reasons })
     }
 }
 
+/// Whether a folder holds nothing but files of a checkpoint.
+fn holds_only_ours(folder: &Path) -> bool {
+    let is_folder = folder.symlink_metadata().is_ok_and(|found| found.is_dir());
+    is_folder
+        && fs::read_dir(folder).is_ok_and(|mut entries| {
+            entries
+                .all(|entry| entry.is_ok_and(|e| FILES.iter().any(|&file| e.file_name() == file)))
+        })
+}
+
+fn is_checkpoint((_, folder): &(u64, PathBuf)) -> bool {
+    folder.join(STATE).is_file() && holds_only_ours(folder)
+}
+
+/// Removes a checkpoint file by file, so that nothing else can go with it.
+fn remove(folder: &Path) -> Result<()> {
+    for path in FILES.map(|file| folder.join(file)) {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(io("cannot remove", &path)(error));
+            }
+            _ => (),
+        }
+    }
+    fs::remove_dir(folder).map_err(io("cannot remove", folder))
+}
+
 fn write_folder(folder: &Path, snapshot: &Snapshot) -> Result<()> {
-    fs::create_dir(folder).map_err(io("cannot create", folder))?;
     let parameters = snapshot.model.parameters();
+    for parameter in &parameters {
+        let weights = parameter.var.flatten_all()?.to_vec1::<f32>()?;
+        if !weights.iter().all(|weight| weight.is_finite()) {
+            let (parameter, step) = (parameter.name.clone(), snapshot.position.step);
+            return Err(Error::WorthlessModel { parameter, step });
+        }
+    }
+    fs::create_dir(folder).map_err(io("cannot create", folder))?;
     let model: Vec<_> =
         parameters.iter().map(|p| (p.name.clone(), p.var.as_tensor().clone())).collect();
     let mut moments = Vec::new();
@@ -326,12 +419,44 @@ fn to_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<Vec<u8>> 
     safetensors::serialize(views, Some(metadata)).map_err(invalid)
 }
 
-/// Loads and checks one checkpoint.
-fn load(folder: &Path, config: &ModelConfig, device: &Device) -> Result<LoadedCheckpoint> {
-    parse(folder, config, device, |file| {
+/// Reads files of a checkpoint by their names.
+fn files_in(folder: &Path) -> impl Fn(&str) -> Result<Vec<u8>> {
+    move |file| {
         let path = folder.join(file);
         fs::read(&path).map_err(io("cannot read", &path))
-    })
+    }
+}
+
+fn load_model(folder: &Path, config: &ModelConfig, device: &Device) -> Result<LoadedModel> {
+    let (state, model) = parse_model(folder, config, device, &files_in(folder))?;
+    Ok(LoadedModel { path: folder.to_owned(), position: state.position, model })
+}
+
+fn parse_model(
+    folder: &Path,
+    config: &ModelConfig,
+    device: &Device,
+    read: &impl Fn(&str) -> Result<Vec<u8>>,
+) -> Result<(State, CategoricalVae)> {
+    let state = parse_state(&read(STATE)?, &folder.join(STATE))?;
+    let weights = parse_tensors(folder, MODEL, &state, device, read)?;
+    Ok((state, CategoricalVae::from_state_dict(config, weights, device)?))
+}
+
+/// The tensors of a file whose checksum is the one in the state.
+fn parse_tensors(
+    folder: &Path,
+    file: &str,
+    state: &State,
+    device: &Device,
+    read: &impl Fn(&str) -> Result<Vec<u8>>,
+) -> Result<HashMap<String, Tensor>> {
+    let bytes = read(file)?;
+    let damaged = |message| Error::DamagedCheckpoint { path: folder.join(file), message };
+    if state.sha256.get(file) != Some(&hex_sha256(&bytes)) {
+        return Err(damaged("its SHA-256 is not the one in state.json".to_owned()));
+    }
+    from_safetensors(&bytes, device).map_err(damaged)
 }
 
 /// Loads and checks a checkpoint whose files `read` gives.
@@ -341,18 +466,8 @@ pub(crate) fn parse(
     device: &Device,
     read: impl Fn(&str) -> Result<Vec<u8>>,
 ) -> Result<LoadedCheckpoint> {
-    let state = parse_state(&read(STATE)?, &folder.join(STATE))?;
-    let read = |file: &str| -> Result<HashMap<String, Tensor>> {
-        let bytes = read(file)?;
-        let damaged =
-            |message: String| Error::DamagedCheckpoint { path: folder.join(file), message };
-        if state.sha256.get(file) != Some(&hex_sha256(&bytes)) {
-            return Err(damaged("its SHA-256 is not the one in state.json".to_owned()));
-        }
-        from_safetensors(&bytes, device).map_err(damaged)
-    };
-    let model = CategoricalVae::from_state_dict(config, read(MODEL)?, device)?;
-    let mut tensors = read(OPTIMIZER)?;
+    let (state, model) = parse_model(folder, config, device, &read)?;
+    let mut tensors = parse_tensors(folder, OPTIMIZER, &state, device, &read)?;
     let mut moments = Vec::new();
     for parameter in model.parameters() {
         let mut take = |suffix: &str| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use catvae_data::{Binarization, Dataset};
 use catvae_model::ModelConfig;
 use gumbel_core::TemperatureSchedule;
-use gumbel_core::estimators::Estimator;
+use gumbel_core::estimators::{Estimator, MAX_CODES};
 use serde::{Deserialize, Serialize};
 
 use crate::error::io;
@@ -206,6 +206,21 @@ impl TrainConfig {
         if training.estimator == Estimator::DisArm && n_categories != 2 {
             let (field, value) = ("model.n_categories", n_categories.to_string());
             return Err(Error::Setting { field, range: "2 for the estimator `disarm`", value });
+        }
+        if training.estimator == Estimator::Enumeration {
+            let ModelConfig { n_latents, n_categories, .. } = self.model;
+            let exponent = u32::try_from(n_latents).unwrap_or(u32::MAX);
+            let n_codes = n_categories.checked_pow(exponent);
+            if n_codes.is_none_or(|n| n > MAX_CODES) {
+                return Err(Error::TooManyCodes { n_latents, n_categories });
+            }
+        }
+        if let Some(Provenance { image_shape: [rows, cols], .. }) = self.provenance
+            && rows.checked_mul(cols) != Some(self.model.n_pixels)
+        {
+            let (field, range) =
+                ("provenance.image_shape", "rows and columns of model.n_pixels pixels");
+            return Err(Error::Setting { field, range, value: format!("[{rows}, {cols}]") });
         }
         self.temperature.checked()?;
         Ok(())

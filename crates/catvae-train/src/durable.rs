@@ -2,14 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::io;
 use crate::{Error, Result};
 
-/// Writes a new file and waits until its bytes are on the disk.
+/// Writes a file that is not there yet and waits until its bytes are on the disk. A link in its place is no
+/// way out of the folder: it is an error.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(io("cannot create", path))?;
+    let mut file = File::create_new(path).map_err(io("cannot create", path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io("cannot write", path))
 }
 
@@ -44,17 +45,31 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Replaces a file in one step: a reader sees the old bytes or the new ones.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut incoming = path.as_os_str().to_owned();
-    incoming.push(".incoming");
-    let incoming = Path::new(&incoming);
+/// Replaces a file in one step: a reader sees the old bytes or the new ones. A link at `path` is replaced too.
+///
+/// # Errors
+/// [`Error::Io`]; the old file is then untouched.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let incoming = &with_suffix(path, ".incoming");
+    match fs::remove_file(incoming) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(io("cannot remove", incoming)(error));
+        }
+        _ => (),
+    }
     let written = write_synced(incoming, bytes)
         .and_then(|()| fs::rename(incoming, path).map_err(io("cannot rename to", path)));
     if written.is_err() {
-        // The error is reported; a left-over would be overwritten by the next attempt anyway.
+        // The error is reported; a left-over would be removed by the next attempt anyway.
         let _ = fs::remove_file(incoming);
     }
     written?;
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// The path with something after its name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use gumbel_core::estimators::MAX_CODES;
+
 /// Result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -77,11 +79,38 @@ pub enum Error {
         /// Images needed.
         needed: usize,
     },
-    /// The run folder already holds a run.
-    #[error("{} already holds a run: continue it with --resume, or choose another folder with --out", path.display())]
+    /// A fresh run was asked for where another one left something.
+    #[error(
+        "{} already holds a run or the remains of one ({}): continue it, or choose another folder",
+        path.display(),
+        found.display()
+    )]
     RunExists {
         /// The run folder.
         path: PathBuf,
+        /// What is there.
+        found: PathBuf,
+    },
+    /// The estimator visits every code, and there are too many.
+    #[error(
+        "the estimator `enumeration` visits every code, and {n_categories}^{n_latents} codes are more than \
+         {MAX_CODES}: take fewer latents or categories, or another estimator"
+    )]
+    TooManyCodes {
+        /// `model.n_latents`.
+        n_latents: usize,
+        /// `model.n_categories`.
+        n_categories: usize,
+    },
+    /// A resume would end before the point where the run is.
+    #[error(
+        "training.epochs must be at least {begun}, since so many are done or begun, but is {epochs}"
+    )]
+    FewerEpochs {
+        /// Epochs that the run has begun.
+        begun: usize,
+        /// `training.epochs`.
+        epochs: usize,
     },
     /// The folder is no run folder.
     #[error("{} is not a run folder: it has no config.toml", path.display())]
@@ -90,7 +119,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Another process trains into this folder.
-    #[error("another process is training into {}: wait for it, or choose another folder with --out", path.display())]
+    #[error("another process is training into {}: wait for it, or choose another folder", path.display())]
     Locked {
         /// The run folder.
         path: PathBuf,
@@ -105,7 +134,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// There is nothing to resume from or to load.
-    #[error("{} holds no checkpoint yet", path.display())]
+    #[error("{} holds no checkpoint", path.display())]
     NoCheckpoint {
         /// The folder of checkpoints.
         path: PathBuf,
@@ -144,8 +173,8 @@ pub enum Error {
     },
     /// A loss, a gradient or a logit is NaN or infinite.
     #[error(
-        "{what} at step {step} (epoch {epoch}): the run is stopped before the update. {}. \
-         A smaller --lr, a larger --temperature or --clip-gradient-norm usually mends this",
+        "{what} at step {step} (epoch {epoch}), and the run is stopped. {}. A smaller learning rate, \
+         a larger temperature or a limit to the norm of the gradient usually mends this",
         last_checkpoint(checkpoint)
     )]
     NotFinite {
@@ -157,6 +186,14 @@ pub enum Error {
         epoch: usize,
         /// The newest checkpoint before it.
         checkpoint: Option<PathBuf>,
+    },
+    /// A weight is NaN or infinite: a model that is worth nothing is not kept.
+    #[error("{parameter} holds a number that is not finite at step {step}: this model is not kept")]
+    WorthlessModel {
+        /// State-dict name.
+        parameter: String,
+        /// Steps since the start of the run.
+        step: u64,
     },
     /// Metrics or a checkpoint of a run could not be written.
     #[error("{error}. {}", last_checkpoint(checkpoint))]

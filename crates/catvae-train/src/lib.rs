@@ -24,8 +24,9 @@ mod trainer;
 #[doc(hidden)]
 pub mod untrusted;
 
-pub use checkpoint::{Checkpoints, LoadedCheckpoint, Position};
+pub use checkpoint::{Checkpoints, LoadedCheckpoint, LoadedModel, Position};
 pub use config::{DataSettings, Provenance, TrainConfig, TrainingSettings};
+pub use durable::write_atomically;
 pub use error::{Error, Result};
 pub use estimator_lab::{EstimatorLab, EstimatorMeasurement};
 pub use evaluate::{Evaluation, evaluate, importance_weighted_bound};

@@ -1,12 +1,12 @@
 //! One object per epoch, and the file that they are kept in.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::durable::{sync_dir, write_atomically};
+use crate::durable::{sync_dir, with_suffix, write_atomically};
 use crate::error::io;
 use crate::{Error, Result};
 
@@ -52,7 +52,7 @@ pub struct EpochMetrics {
 /// `metrics.jsonl`: valid JSON lines at every moment, one per epoch, in order.
 #[derive(Debug)]
 pub struct Metrics {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Metrics {
@@ -94,30 +94,51 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`], and [`Error::MetricsLine`] for any other line that is no such object.
     pub fn read(&self) -> Result<Vec<EpochMetrics>> {
+        self.lines()?.into_iter().collect()
+    }
+
+    /// Every whole line.
+    fn lines(&self) -> Result<Vec<Result<EpochMetrics>>> {
         let path = &self.path;
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(io("cannot open", path)(error)),
         };
-        let mut reader = BufReader::new(file);
-        let mut epochs = Vec::new();
-        let mut text = String::new();
-        for line in 1.. {
-            text.clear();
-            if reader.read_line(&mut text).map_err(io("cannot read", path))? == 0
-                || !text.ends_with('\n')
-            {
-                break;
-            }
-            let metrics = serde_json::from_str(&text).map_err(|error| Error::MetricsLine {
+        let mut lines = Vec::new();
+        for (i, bytes) in WholeLines(BufReader::new(file)).enumerate() {
+            let bytes = bytes.map_err(io("cannot read", path))?;
+            lines.push(serde_json::from_slice(&bytes).map_err(|error| Error::MetricsLine {
                 path: path.clone(),
-                line,
+                line: i + 1,
                 message: error.to_string(),
-            })?;
-            epochs.push(metrics);
+            }));
         }
-        Ok(epochs)
+        Ok(lines)
+    }
+
+    /// Keeps a damaged file as `metrics.jsonl.damaged`, and goes on with the lines that can be read. Returns
+    /// where the damaged one lies; nothing where there was no damage.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn set_damage_aside(&self) -> Result<Option<PathBuf>> {
+        let lines = self.lines()?;
+        if lines.iter().all(Result::is_ok) {
+            return Ok(None);
+        }
+        let aside = with_suffix(&self.path, ".damaged");
+        std::fs::copy(&self.path, &aside).map_err(io("cannot write", &aside))?;
+        self.replace(lines.iter().flatten())?;
+        Ok(Some(aside))
+    }
+
+    fn replace<'a>(&self, epochs: impl Iterator<Item = &'a EpochMetrics>) -> Result<()> {
+        let mut text = String::new();
+        for metrics in epochs {
+            text.push_str(&line_of(&self.path, metrics)?);
+        }
+        write_atomically(&self.path, text.as_bytes())
     }
 
     /// Whether no epoch before this one has a test objective as low as its.
@@ -140,11 +161,23 @@ impl Metrics {
         if !self.path.exists() {
             return Ok(());
         }
-        let mut text = String::new();
-        for metrics in self.read()?.iter().filter(|m| m.step <= step) {
-            text.push_str(&line_of(&self.path, metrics)?);
+        self.replace(self.read()?.iter().filter(|m| m.step <= step))
+    }
+}
+
+/// Lines with their ends. A last one without its end was torn by a crash, and is none.
+struct WholeLines(BufReader<File>);
+
+impl Iterator for WholeLines {
+    type Item = std::io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut line = Vec::new();
+        match self.0.read_until(b'\n', &mut line) {
+            Ok(_) if line.ends_with(b"\n") => Some(Ok(line)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
         }
-        write_atomically(&self.path, text.as_bytes())
     }
 }
 

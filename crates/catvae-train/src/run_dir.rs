@@ -1,6 +1,7 @@
 //! The folder of a run: where everything of it lies, and who may write there.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,18 @@ impl Deref for LockedRun {
 }
 
 impl LockedRun {
+    /// Makes sure that a fresh run may begin here: it would overwrite what another one left.
+    ///
+    /// # Errors
+    /// [`Error::RunExists`] naming what is there.
+    pub fn check_unused(&self) -> Result<()> {
+        let remains = [self.config_path(), self.checkpoints().path, self.metrics().path];
+        match remains.into_iter().find(|path| path.symlink_metadata().is_ok()) {
+            Some(found) => Err(Error::RunExists { path: self.path.clone(), found }),
+            None => Ok(()),
+        }
+    }
+
     /// Writes the configuration of the run.
     ///
     /// # Errors
@@ -100,7 +113,12 @@ impl RunDir {
     pub fn lock(&self) -> Result<LockedRun> {
         create_dir_synced(&self.path)?;
         let path = self.lock_path();
-        let file = File::create(&path).map_err(io("cannot write", &path))?;
+        // A link would lead out of the folder, and opening a pipe would wait for its other end.
+        if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(io("cannot lock", &path)(std::io::Error::other("it is no regular file")));
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(io("cannot write", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(LockedRun { run: self.clone(), lock: file }),
             Err(TryLockError::WouldBlock) => Err(Error::Locked { path: self.path.clone() }),
@@ -117,10 +135,12 @@ impl RunDir {
     /// # Errors
     /// [`Error::NoRun`] when the folder holds no run; those of [`TrainConfig::read`].
     pub fn read_config(&self) -> Result<TrainConfig> {
-        if !self.holds_run() {
-            return Err(Error::NoRun { path: self.path.clone() });
-        }
-        TrainConfig::read(&self.config_path())
+        TrainConfig::read(&self.config_path()).map_err(|error| match error {
+            Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+                Error::NoRun { path: self.path.clone() }
+            }
+            error => error,
+        })
     }
 }
 
@@ -128,7 +148,7 @@ impl RunDir {
 #[cfg(unix)]
 fn is_same_file(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::metadata(path)) {
+    match (file.metadata(), path.metadata()) {
         (Ok(open), Ok(found)) => (open.dev(), open.ino()) == (found.dev(), found.ino()),
         _ => false,
     }
@@ -162,7 +182,7 @@ mod tests {
         let run = RunDir::new(dir.path().join("run"));
         let locked = run.lock().unwrap();
         locked.check_is_there().unwrap();
-        fs::remove_dir_all(run.path()).unwrap();
+        std::fs::remove_dir_all(run.path()).unwrap();
         let error = locked.check_is_there().unwrap_err().to_string();
         assert!(error.contains("was removed or replaced"), "{error}");
         let other = run.lock().unwrap();

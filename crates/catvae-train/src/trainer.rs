@@ -147,13 +147,14 @@ impl Trainer {
     /// Goes on exactly where a checkpoint was written.
     ///
     /// # Errors
-    /// Those of [`TrainConfig::check`].
+    /// Those of [`TrainConfig::check`]; [`Error::FewerEpochs`].
     pub fn resume(
         config: TrainConfig,
         checkpoint: LoadedCheckpoint,
         device: Device,
     ) -> Result<Self> {
         config.check()?;
+        checkpoint.position.check_epochs(config.training.epochs)?;
         let parameters = checkpoint.model.parameters();
         let mut optimizer =
             Optimizer::new(config.training.optimizer, config.training.learning_rate, &parameters)?;
@@ -211,7 +212,8 @@ impl Trainer {
     /// the run folder.
     ///
     /// # Errors
-    /// [`Error::NotFinite`]; [`Error::NotKept`] when metrics or a checkpoint cannot be written.
+    /// [`Error::NotFinite`]; [`Error::NotKept`] when metrics or a checkpoint cannot be written; [`Error::RunExists`]
+    /// where a fresh trainer finds the checkpoints of another run.
     /// Checkpoints written before stay good.
     pub fn run(
         &mut self,
@@ -219,6 +221,12 @@ impl Trainer {
         run: &LockedRun,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Outcome> {
+        // A run that starts here would push out the checkpoints of another.
+        if self.position.step == 0
+            && let Some((_, found)) = run.checkpoints().list()?.into_iter().next()
+        {
+            return Err(Error::RunExists { path: run.path().to_owned(), found });
+        }
         self.keep(run, || run.metrics().truncate_after(self.position.step))?;
         while self.position.epochs_done < self.config.training.epochs {
             let progress = self.train_epoch(dataset, run, on_event)?;
@@ -434,7 +442,15 @@ impl Trainer {
             // The same draws every time, so that epochs differ by their models alone.
             let mut generator = Generator::new(settings.seed).stream(stream::EVALUATION);
             let binarization = self.config.data.binarization;
-            Some(evaluate(&self.model, &dataset.test, binarization, &self.device, &mut generator)?)
+            let test =
+                evaluate(&self.model, &dataset.test, binarization, &self.device, &mut generator);
+            let test = test.map_err(|error| self.in_sampling(error))?;
+            if !test.neg_elbo.is_finite() {
+                let what = format!("the test objective is {}", test.neg_elbo);
+                let (step, checkpoint) = (self.position.step, self.last_checkpoint.clone());
+                return Err(Error::NotFinite { what, step, epoch, checkpoint });
+            }
+            Some(test)
         } else {
             None
         };

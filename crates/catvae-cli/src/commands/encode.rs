@@ -7,8 +7,9 @@ use candle_core::{D, DType, Tensor};
 use catvae_data::codes::{Array, npz_bytes};
 use gumbel_core::{Generator, gumbel_max};
 
-use crate::args::{EncodeArgs, Part};
+use crate::args::EncodeArgs;
 use crate::grid::write_file;
+use crate::pictures;
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
@@ -18,19 +19,12 @@ const BATCH: usize = 1000;
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
-    let dataset = run.dataset(&args.run)?;
-    let images = match args.part {
-        Part::Train => dataset.train,
-        Part::Test => dataset.test,
-    };
+    let images = run.images(&args.run, args.part)?;
     let mut generator = Generator::new(args.seed);
     let mut codes: Vec<u32> = Vec::with_capacity(images.len() * run.config.model.n_latents);
-    for start in (0..images.len()).step_by(BATCH) {
-        let end = (start + BATCH).min(images.len());
-        let pixels: Vec<f32> = (start..end)
-            .flat_map(|i| images.image(i).iter().map(|&byte| f32::from(byte) / 255.0))
-            .collect();
-        let input = Tensor::from_vec(pixels, (end - start, images.pixels_per_image()), &device)?;
+    for batch in pictures::batches(&images, BATCH, run.config.data.binarization) {
+        let shape = (batch.len, images.pixels_per_image());
+        let input = Tensor::from_vec(batch.images, shape, &device)?;
         let logits = run.model.encode(&input)?.detach();
         let batch = match args.sampled {
             true => gumbel_max(&logits, D::Minus1, &mut generator)?,

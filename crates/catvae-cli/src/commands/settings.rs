@@ -1,5 +1,7 @@
 //! From flags and a file to the configuration of a run: flag before file before default.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use catvae_model::LogitsActivation;
 use catvae_train::{OptimizerKind, TrainConfig};
@@ -7,6 +9,7 @@ use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
 
 use crate::args::{LogitsName, OptimizerName, ScheduleName, TrainArgs};
+use crate::data;
 
 /// Puts the flags that were given over `config`.
 pub(crate) fn apply(args: &TrainArgs, config: &mut TrainConfig) -> Result<()> {
@@ -17,8 +20,12 @@ pub(crate) fn apply(args: &TrainArgs, config: &mut TrainConfig) -> Result<()> {
     }
     let TrainConfig { data, model, training, .. } = config;
     set(&mut data.dataset, args.dataset.as_ref());
+    if args.dataset.is_none() && args.config.is_none() && !args.resume {
+        // A folder alone says which images are meant.
+        set(&mut data.dataset, args.data_dir.as_deref().and_then(last_name).as_ref());
+    }
+    data::set_folder(data, args.data_dir.as_deref())?;
     set(&mut data.binarization, args.binarization.as_ref());
-    data.data_dir = args.data_dir.clone().or(data.data_dir.take());
     data.n_train = args.train_images.or(data.n_train);
     data.n_test = args.test_images.or(data.n_test);
 
@@ -51,6 +58,11 @@ pub(crate) fn apply(args: &TrainArgs, config: &mut TrainConfig) -> Result<()> {
     };
     set(&mut training.estimator, estimator.as_ref());
     Ok(())
+}
+
+fn last_name(folder: &Path) -> Option<String> {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    Some(folder.file_name()?.to_string_lossy().into_owned())
 }
 
 /// The schedule of the temperature that the flags describe; `n_steps` is the length of the run.

@@ -1,31 +1,30 @@
 //! `catvae train`.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
 use catvae_data::Dataset;
 use catvae_model::CategoricalVae;
-use catvae_train::{EpochMetrics, Error, Event, Outcome, RunDir, TrainConfig, Trainer, stream};
+use catvae_train::{
+    EpochMetrics, Error, Event, LockedRun, Outcome, RunDir, TrainConfig, Trainer, stream,
+};
 use gumbel_core::Generator;
 
 use crate::args::TrainArgs;
 use crate::commands::settings;
-use crate::progress::{Progress, print_line};
+use crate::progress::{Progress, print_line, quoted, warn};
 use crate::signals::Signals;
 use crate::{data, pictures, plot};
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     let signals = Signals::listen()?;
     let device = args.device.open()?;
-    let run = RunDir::new(match &args.out {
-        Some(out) => out.clone(),
-        None => free_folder(args.dataset.as_deref().unwrap_or("digits")),
-    });
-    let mut config = starting_point(args, &run)?;
-    settings::apply(args, &mut config)?;
+    let mut config = starting_point(args)?;
     config.check()?;
 
     let dataset = data::load(&config.data)?;
@@ -35,24 +34,31 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     let dataset = config.bind_data(dataset, args.device.as_str())?;
     if !args.resume {
         let n_batches = dataset.train.len().div_ceil(config.training.batch_size);
-        let n_steps = (n_batches * config.training.epochs) as u64;
+        // What config.toml can hold is more steps than any run takes.
+        let n_steps = (n_batches as u64).saturating_mul(config.training.epochs as u64);
+        let n_steps = n_steps.min(i64::MAX as u64);
         config.temperature = settings::schedule(args, config.temperature, n_steps)?;
     }
 
-    let run = run.lock()?;
-    let mut trainer = if args.resume {
-        let checkpoint = run.checkpoints().load_newest(&config.model, &device, |damage| {
-            eprintln!("warning: {damage}; trying the one before")
-        })?;
-        eprintln!("resuming from {}", checkpoint.path.display());
-        Trainer::resume(config.clone(), checkpoint, device.clone())?
-    } else {
-        if run.holds_run() {
-            return Err(Error::RunExists { path: run.path().to_owned() }.into());
+    let (run, mut trainer) = match &args.out {
+        Some(out) if args.resume => resume(&RunDir::new(out), &config, &device)?,
+        out => {
+            let trainer = Trainer::new(config.clone(), device.clone())?;
+            let run = match out {
+                Some(out) => RunDir::new(out),
+                None => claim_folder(&dataset.name)?,
+            };
+            let run = run.lock()?;
+            run.check_unused()?;
+            (run, trainer)
         }
-        Trainer::new(config.clone(), device.clone())?
     };
     run.write_config(&config)?;
+    let epochs = config.training.epochs;
+    if trainer.position().epochs_done >= epochs {
+        print_line(&format!("all {epochs} epochs are done; a larger --epochs goes on"));
+        return Ok(ExitCode::SUCCESS);
+    }
 
     introduce(&config, &dataset, &run);
     let mut progress = Progress::start(config.training.epochs);
@@ -77,7 +83,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     });
     progress.finish();
     if let Some(error) = failed_picture {
-        eprintln!("warning: a picture could not be drawn: {error:#}");
+        warn(&format!("warning: a picture could not be drawn: {error:#}"));
     }
     match outcome? {
         Outcome::Finished => {
@@ -85,40 +91,71 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Stopped { checkpoint } => {
-            eprintln!("stopped; saved {}", checkpoint.display());
-            eprintln!("go on with: catvae train --resume --out {}", run.path().display());
+            warn(&format!("stopped; saved {}", checkpoint.display()));
+            warn(&format!("go on with: catvae train --resume --out {}", quoted(run.path())));
             Ok(signals.exit_code().unwrap_or(ExitCode::FAILURE))
         }
     }
 }
 
 /// The configuration that flags are put over: that of the run to resume, of a file, or the default.
-fn starting_point(args: &TrainArgs, run: &RunDir) -> Result<TrainConfig> {
-    if args.resume {
-        let started_with = run.read_config()?;
+fn starting_point(args: &TrainArgs) -> Result<TrainConfig> {
+    if let (true, Some(out)) = (args.resume, &args.out) {
+        let started_with = RunDir::new(out).read_config()?;
         let mut config = started_with.clone();
         settings::apply(args, &mut config)?;
         config.temperature = settings::schedule(args, config.temperature, 1)?;
-        config.check_resumes(&started_with, run.path())?;
+        config.check_resumes(&started_with, out)?;
         return Ok(config);
     }
-    match &args.config {
-        Some(path) => Ok(TrainConfig::read(path)?),
-        None => Ok(TrainConfig::default()),
-    }
+    let mut config = match &args.config {
+        Some(path) => TrainConfig::read(path)?,
+        None => TrainConfig::default(),
+    };
+    settings::apply(args, &mut config)?;
+    Ok(config)
 }
 
-/// The first of `runs/NAME`, `runs/NAME-2`, … that is not there yet.
-fn free_folder(dataset: &str) -> PathBuf {
+/// Goes on at the newest checkpoint. A run that ended before its first one has none, and starts again at step 0.
+fn resume(run: &RunDir, config: &TrainConfig, device: &Device) -> Result<(LockedRun, Trainer)> {
+    let run = run.lock()?;
+    if let Some(aside) = run.metrics().set_damage_aside()? {
+        warn(&format!("warning: metrics.jsonl was damaged; it is kept as {}", aside.display()));
+    }
+    let newest = run.checkpoints().load_newest(&config.model, device, |damage| {
+        warn(&format!("warning: {damage}; trying the one before"));
+    });
+    let trainer = match newest {
+        Ok(checkpoint) => {
+            warn(&format!("resuming from {}", checkpoint.path.display()));
+            Trainer::resume(config.clone(), checkpoint, device.clone())?
+        }
+        // An epoch's line comes before its checkpoint. With two lines there was one, and somebody removed it.
+        Err(Error::NoCheckpoint { .. }) if run.metrics().read()?.len() <= 1 => {
+            warn("no checkpoint yet: starting at the first step");
+            Trainer::new(config.clone(), device.clone())?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((run, trainer))
+}
+
+/// Makes the first of `runs/NAME`, `runs/NAME-2`, … that is not there yet, before another process can.
+fn claim_folder(dataset: &str) -> Result<RunDir> {
     let runs = Path::new("runs");
+    fs::create_dir_all(runs).context("cannot create runs")?;
     let mut folder = runs.join(dataset);
     for i in 2.. {
-        if !folder.exists() {
-            break;
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
+            made => {
+                made.with_context(|| format!("cannot create {}", folder.display()))?;
+                break;
+            }
         }
         folder = runs.join(format!("{dataset}-{i}"));
     }
-    folder
+    Ok(RunDir::new(folder))
 }
 
 fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) {
@@ -152,7 +189,7 @@ fn say_where_all_lies(run: &RunDir) {
     ] {
         print_line(&format!("  {name:<18} {what}"));
     }
-    print_line(&format!("Next: catvae evaluate {path} --importance-samples 100"));
+    print_line(&format!("Next: catvae evaluate {} --importance-samples 100", quoted(run.path())));
 }
 
 /// Draws the pictures of a run.
@@ -179,7 +216,15 @@ impl Gallery<'_> {
             &path.join("samples").join(&file),
         )?;
         let reconstructions = path.join("reconstructions").join(&file);
-        pictures::reconstructions(model, test, self.device, &mut generator, &reconstructions)?;
+        let binarization = self.config.data.binarization;
+        pictures::reconstructions(
+            model,
+            test,
+            binarization,
+            self.device,
+            &mut generator,
+            &reconstructions,
+        )?;
         plot::draw_curves(&self.run.metrics().read()?, &path.join("curves.png"))
             .context("cannot draw curves.png")
     }

@@ -117,9 +117,10 @@ fn a_read_only_folder_is_said_and_nothing_is_changed() {
 #[test]
 fn a_file_in_a_folders_place_is_named() {
     let place = Place::new();
-    fs::create_dir(place.path("run")).unwrap();
+    place.ok(&format!("{TINY} --epochs 1"));
+    fs::remove_dir_all(place.path("run/checkpoints")).unwrap();
     fs::write(place.path("run/checkpoints"), "").unwrap();
-    let output = place.catvae(&format!("{TINY} --epochs 1")).output().unwrap();
+    let output = place.catvae(&format!("{TINY} --resume --epochs 2")).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("run/checkpoints: "), "{}", stderr(&output));
 }

@@ -8,5 +8,8 @@ mod faults;
 mod kills;
 mod place;
 mod signals;
+mod starts;
+mod strangers;
+mod streams;
 mod threads;
 mod trace;

@@ -54,6 +54,8 @@ enum ImageDefect {
     Mixed(OsString),
     #[error("{0} classes; at most 256 can be told apart")]
     ManyClasses(usize),
+    #[error("holds no PNG or JPEG files")]
+    Empty,
     #[error("there is no folder `{0}` beside the other one of `train` and `test`")]
     OneSet(&'static str),
 }
@@ -121,8 +123,11 @@ fn load_folder(dir: &Path) -> Result<Option<Images>> {
             .transpose();
     }
     let [train, test] = [find(&dir.join("train"))?, find(&dir.join("test"))?];
-    if train.is_empty() && test.is_empty() {
-        return Ok(None);
+    match (train.is_empty(), test.is_empty()) {
+        (true, true) => return Ok(None),
+        (true, false) => return Err(ImageDefect::Empty.at(&dir.join("train"))),
+        (false, true) => return Err(ImageDefect::Empty.at(&dir.join("test"))),
+        (false, false) => (),
     }
     // A class has one number in both sets.
     let classes = classes(dir, &[&train, &test])?;

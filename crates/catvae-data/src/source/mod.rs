@@ -83,7 +83,8 @@ pub fn load(name: &str, data_dir: Option<&Path>, at_most: AtMost) -> Result<Data
             first_of(name, places)?
         }
     };
-    let short = Path::new(name).file_name().map_or(name.into(), |last| last.to_string_lossy());
+    let last = Path::new(name).file_name();
+    let short = last.map_or("images".into(), |last| last.to_string_lossy());
     images.into_dataset(short.trim_start_matches("hub:"))
 }
 
