@@ -83,7 +83,8 @@ pub(crate) struct TrainArgs {
     /// Configuration file; flags win over it, and it wins over the defaults
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// digits (drawn by the program), mnist, fashion-mnist, or the name of a folder in MNIST's format
+    /// digits (drawn by the program), hub:mnist, hub:fashion-mnist, the name of a folder (mnist, …), or the
+    /// path of a folder in MNIST's format, of a folder of PNG or JPEG files, or of an IDX file
     #[arg(long, value_name = "NAME")]
     pub(crate) dataset: Option<String>,
     /// Where the dataset lies: DIR or DIR/NAME [default: $CATVAE_DATA_DIR/NAME, then ./data/NAME]
@@ -185,6 +186,9 @@ pub(crate) struct RunArgs {
     /// Where the dataset lies: DIR or DIR/NAME [default: as in training]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Other images than the run's, of their size: PNG, JPEG or IDX, one file or a folder of them
+    #[arg(long, value_name = "PATH", conflicts_with = "data_dir")]
+    pub(crate) images: Option<PathBuf>,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: DeviceName,
@@ -245,7 +249,7 @@ pub(crate) enum Part {
 pub(crate) struct EncodeArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// Which images
+    /// Which images, where they are divided
     #[arg(long, value_enum, default_value = "test")]
     pub(crate) part: Part,
     /// Draw the codes from the posterior instead of taking its most probable categories
@@ -254,7 +258,7 @@ pub(crate) struct EncodeArgs {
     /// Fixes the draws of --sampled
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The file: arrays `codes` (n, latents) and `labels` (n)
+    /// The file: arrays `codes` (n, latents) and, where the images have labels, `labels` (n)
     #[arg(long, value_name = "FILE.npz")]
     pub(crate) out: PathBuf,
 }

@@ -1,43 +1,60 @@
-//! From a dataset's name to its images.
+//! From a dataset's name, or a path, to images.
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
-use catvae_data::{Dataset, digits_with, load_folder, locate};
+use anyhow::{Context, Result, ensure};
+use catvae_data::{AtMost, Dataset, Error, ImageSet, Images, load_images};
 use catvae_train::DataSettings;
 
-/// The name of the built-in ones.
-const DIGITS: &str = "digits";
+use crate::args::Part;
 
-/// Seed of the built-in digits: everyone has the same ones.
-const DIGITS_SEED: u64 = 0;
-
-/// Training and test images, as many as MNIST has.
-const N_DIGITS: (usize, usize) = (60_000, 10_000);
-
-/// Takes the dataset from a folder that a flag names. The built-in digits lie in none.
+/// Takes the dataset from a folder that a flag names. What the program draws or fetches lies in none.
 pub(crate) fn set_folder(settings: &mut DataSettings, folder: Option<&Path>) -> Result<()> {
     let Some(folder) = folder else { return Ok(()) };
+    let name = &settings.dataset;
     ensure!(
-        settings.dataset != DIGITS,
-        "the dataset `digits` is drawn by the program and lies in no folder: leave out --data-dir, or name \
-         the dataset that {} holds with --dataset",
+        name != "digits" && !name.starts_with("hub:"),
+        "the dataset `{name}` lies in no folder: leave out --data-dir, or name the dataset that {} holds \
+         with --dataset",
         folder.display()
     );
     settings.data_dir = Some(folder.to_owned());
     Ok(())
 }
 
-/// Draws or loads the dataset.
+/// Draws, fetches or loads the dataset.
 pub(crate) fn load(settings: &DataSettings) -> Result<Dataset> {
-    if settings.dataset == DIGITS {
-        // Only those asked for are drawn: the first ones are the same however many follow.
-        let n_train = settings.n_train.unwrap_or(N_DIGITS.0).min(N_DIGITS.0);
-        let n_test = settings.n_test.unwrap_or(N_DIGITS.1).min(N_DIGITS.1);
-        return Ok(digits_with(DIGITS_SEED, n_train, n_test));
-    }
-    let folder = locate(&settings.dataset, settings.data_dir.as_deref())?;
-    let mut dataset = load_folder(&folder)?;
-    dataset.name.clone_from(&settings.dataset);
-    Ok(dataset)
+    let at_most = AtMost { n_train: settings.n_train, n_test: settings.n_test };
+    let name = &settings.dataset;
+    let loaded = catvae_data::load(name, settings.data_dir.as_deref(), at_most);
+    let hint = match &loaded {
+        Err(Error::DatasetNotFound { .. })
+            if ["mnist", "fashion-mnist"].contains(&name.as_str()) =>
+        {
+            format!(
+                "fetch {name} with `cargo xtask download {name}`, or name its folder with --data-dir"
+            )
+        }
+        Err(Error::BuiltWithoutHub { .. }) => "build with `--features hub`".to_owned(),
+        _ => return Ok(loaded?),
+    };
+    loaded.context(hint)
+}
+
+/// Images that the model has not seen, of the size it was trained on; `part` chooses where they are divided.
+pub(crate) fn load_unseen(path: &Path, part: Part, [rows, cols]: [usize; 2]) -> Result<ImageSet> {
+    let images = match (load_images(path)?, part) {
+        (Images::Whole(images), _) => images,
+        (Images::Split { train, .. }, Part::Train) => train,
+        (Images::Split { test, .. }, Part::Test) => test,
+    };
+    ensure!(
+        (images.rows(), images.cols()) == (rows, cols),
+        "{}: images of {}x{} pixels, but this model was trained on {rows}x{cols}; \
+         resize them, or train a model on them (catvae train --dataset)",
+        path.display(),
+        images.rows(),
+        images.cols()
+    );
+    Ok(images)
 }

@@ -70,7 +70,7 @@ pub(crate) fn batches(
     binarization: Binarization,
 ) -> EpochBatches {
     let batch_size = NonZeroUsize::new(batch_size).unwrap_or(NonZeroUsize::MIN);
-    Batches { batch_size, shuffle_seed: None, binarization, drop_last: false }.epoch(images, 0, 0)
+    Batches { batch_size, shuffle_seed: None, binarization }.epoch(images, 0, 0)
 }
 
 /// Decodes codes to the means of their pixels, one vector per code.

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use catvae_data::Dataset;
+use catvae_data::ImageSet;
 use catvae_model::CategoricalVae;
 use catvae_train::{RunDir, TrainConfig};
 
-use crate::args::{CheckpointName, RunArgs};
+use crate::args::{CheckpointName, Part, RunArgs};
 use crate::data;
 use crate::progress::warn;
 
@@ -43,10 +43,17 @@ impl OpenRun {
         Ok(shape)
     }
 
-    /// Loads the images that the run was trained on, and checks that they are the same.
-    pub(crate) fn dataset(&mut self, args: &RunArgs) -> Result<Dataset> {
+    /// Loads the images that a flag names, or those of the run, and checks that they are the same.
+    pub(crate) fn images(&mut self, args: &RunArgs, part: Part) -> Result<ImageSet> {
+        if let Some(path) = &args.images {
+            return data::load_unseen(path, part, self.image_shape()?);
+        }
         data::set_folder(&mut self.config.data, args.data_dir.as_deref())?;
         let dataset = data::load(&self.config.data)?;
-        Ok(self.config.bind_data(dataset, args.device.as_str())?)
+        let dataset = self.config.bind_data(dataset, args.device.as_str())?;
+        Ok(match part {
+            Part::Train => dataset.train,
+            Part::Test => dataset.test,
+        })
     }
 }

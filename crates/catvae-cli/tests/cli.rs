@@ -438,3 +438,61 @@ fn the_command_to_go_on_with_is_quoted() {
     let output = child.wait_with_output().unwrap();
     assert!(stderr(&output).contains(r"--out 'it'\''s a run'"), "{}", stderr(&output));
 }
+
+#[test]
+fn a_folder_of_pictures_is_trained_on_and_unseen_images_are_encoded() {
+    let place = Place::new();
+    let digits = catvae_data::digits_with(4, 35, 6);
+    for (i, class) in digits.train.labels().unwrap().iter().enumerate() {
+        let dir = place.path("own/photos").join(class.to_string());
+        fs::create_dir_all(&dir).unwrap();
+        let pixels = digits.train.image(i).to_vec();
+        let picture = image::GrayImage::from_raw(28, 28, pixels).unwrap();
+        picture.save(dir.join(format!("{i}.png"))).unwrap();
+    }
+    let shown = place.ok(
+        "train --dataset own/photos --hidden 8 --latents 4 --categories 3 --batch-size 10 --epochs 1",
+    );
+    assert!(shown.contains("photos: 30 training and 5 test images"), "{shown}");
+    let run = "runs/photos";
+    place.ok(&format!("evaluate {run}"));
+
+    // The run's own images have labels; a file of images has none.
+    catvae_data::write_idx_images(&place.path("unseen"), &digits.test).unwrap();
+    let shown = place.ok(&format!("encode {run} --out own.npz"));
+    assert!(shown.contains("codes (5, 4) and labels (5)"), "{shown}");
+    let shown = place.ok(&format!("encode {run} --images unseen --out unseen.npz"));
+    assert!(shown.contains("codes (6, 4) as int64"), "{shown}");
+    assert_eq!(codes(&place.path("unseen.npz")).len(), 6 * 4);
+    place.ok(&format!("reconstruct {run} --images own/photos --out r.png"));
+    let shown = place.ok(&format!("evaluate {run} --images own/photos/1"));
+    assert!(shown.contains("given images, model of step 3"), "{shown}");
+    // The same images in two formats are the same to the model.
+    catvae_data::write_idx_images(&place.path("all"), &digits.train).unwrap();
+    let measured = |images: &str| {
+        let shown = place.ok(&format!("evaluate {run} --images {images} --json"));
+        serde_json::from_str::<serde_json::Value>(&shown).unwrap()["n_images"].clone()
+    };
+    assert_eq!(measured("all"), 35);
+    assert_eq!(measured("own/photos"), 35);
+
+    image::GrayImage::new(30, 20).save(place.path("wide.png")).unwrap();
+    for (images, part) in [
+        ("wide.png", "images of 20x30 pixels, but this model was trained on 28x28"),
+        ("nowhere", "no images in nowhere"),
+        ("runs/photos/checkpoints", "no images in runs/photos/checkpoints"),
+    ] {
+        for command in ["encode", "reconstruct", "evaluate"] {
+            let out = if command == "evaluate" { "" } else { "--out x" };
+            let error = place.error(&format!("{command} {run} --images {images} {out}"));
+            assert!(error.contains(part), "{images}: {error}");
+        }
+    }
+}
+
+#[test]
+#[cfg(not(feature = "hub"))]
+fn the_hub_needs_a_build_with_it() {
+    let error = Place::new().error("train --dataset hub:mnist --out run");
+    assert!(error.contains("--features hub"), "{error}");
+}

@@ -20,8 +20,6 @@ pub struct Batches {
     pub shuffle_seed: Option<u64>,
     /// How bytes become values.
     pub binarization: Binarization,
-    /// Whether a last batch that is not full is left out.
-    pub drop_last: bool,
 }
 
 /// Some images of a set as values in [0, 1].
@@ -33,16 +31,14 @@ pub struct Batch {
     pub len: usize,
     /// The place of each image in the set.
     pub indices: Vec<u32>,
+    /// The label of each image; empty where the set has no labels.
+    pub labels: Vec<u8>,
 }
 
 impl Batches {
     /// The number of batches that an epoch over `set` has.
     pub fn n_batches(&self, set: &ImageSet) -> usize {
-        if self.drop_last {
-            set.len() / self.batch_size
-        } else {
-            set.len().div_ceil(self.batch_size.get())
-        }
+        set.len().div_ceil(self.batch_size.get())
     }
 
     /// The batches of `epoch` from `start_batch` on: with 0 all of them, past the last none.
@@ -175,6 +171,10 @@ impl BatchMaker {
             self.batches.binarization.extend(&mut batch.images, pixels, self.epoch, index);
         }
         batch.len = batch.indices.len();
+        batch.labels.clear();
+        if let Some(labels) = self.set.labels() {
+            batch.labels.extend(batch.indices.iter().map(|&index| labels[index as usize]));
+        }
         Some(batch)
     }
 }
@@ -191,7 +191,6 @@ mod tests {
             batch_size: NonZeroUsize::new(8).unwrap(),
             shuffle_seed: Some(1),
             binarization: Binarization::Dynamic { seed: 2 },
-            drop_last: false,
         };
         let maker = BatchMaker {
             batches,

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use gumbel_kernels::{Pixels, pixels_to_f32};
 use rand_chacha::rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 
@@ -39,8 +38,8 @@ impl Binarization {
     /// image's index and the pixel's place, and on nothing else.
     pub(crate) fn extend(self, out: &mut Vec<f32>, pixels: &[u8], epoch: u64, index: u32) {
         match self {
-            Self::Grey => extend_converted(out, pixels, Pixels::Grey),
-            Self::Threshold => extend_converted(out, pixels, Pixels::Threshold(128)),
+            Self::Grey => out.extend(pixels.iter().map(|&byte| f32::from(byte) / 255.0)),
+            Self::Threshold => out.extend(pixels.iter().map(|&byte| f32::from(byte >= 128))),
             Self::Static { seed } => {
                 extend_bernoulli(out, pixels, seed, Purpose::StaticBinarization, 0, index);
             }
@@ -49,13 +48,6 @@ impl Binarization {
             }
         }
     }
-}
-
-fn extend_converted(out: &mut Vec<f32>, pixels: &[u8], convert: Pixels) {
-    let start = out.len();
-    out.resize(start + pixels.len(), 0.0);
-    let converted = pixels_to_f32(pixels, convert, &mut out[start..]);
-    debug_assert_eq!(converted, Ok(()), "as many values as pixels");
 }
 
 /// One random word per pixel, at the position that the image's index fixes.

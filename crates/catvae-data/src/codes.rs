@@ -1,16 +1,19 @@
 //! Discrete codes as NumPy's `.npz`: a zip archive with one `.npy` file per array.
 //!
 //! What is read may come from anywhere: sizes are compared with what is really there before
-//! anything is allocated for them.
+//! anything is allocated for them, and the checksum is compared before a code is believed.
 
-use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use flate2::CrcReader;
 use flate2::read::DeflateDecoder;
 use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use crate::error::printable;
+use crate::{Error, FileDefect, Result, file, npy};
 
 /// An array of whole numbers, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,23 +26,13 @@ pub struct Array {
     pub values: Vec<i64>,
 }
 
-/// A file of codes that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read codes from {}: {defect}", path.display())]
-pub struct CodesError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub defect: CodesDefect,
-}
-
 /// What is wrong with a file of codes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodesDefect {
-    /// The operating system refused to open or read it, or its packed bytes are damaged.
+    /// The file cannot be read.
     #[error(transparent)]
-    Io(#[from] io::Error),
+    File(#[from] FileDefect),
     /// It is no zip archive.
     #[error("it is not an .npz file (a zip archive): {0}")]
     NotZip(ZipError),
@@ -54,7 +47,7 @@ pub enum CodesDefect {
     },
     /// The array is compressed in a way that NumPy never uses.
     #[error("its array `codes` is packed as {0}; numpy.savez and savez_compressed can be read")]
-    Packing(String),
+    Packing(CompressionMethod),
     /// The array is not in `.npy` format, or not of whole numbers row by row.
     #[error("its array `codes` is not in a .npy format that can be read: {0}")]
     Npy(String),
@@ -88,9 +81,10 @@ pub enum CodesDefect {
         /// The reader's words.
         source: io::Error,
     },
+    /// The bytes are not those that were written.
+    #[error("its array `codes` is damaged: its length or its checksum is wrong; write it again")]
+    Damaged,
 }
-
-type Result<T> = std::result::Result<T, CodesDefect>;
 
 /// The bytes of an `.npz` file as `numpy.savez` writes it, all arrays as int64.
 ///
@@ -101,74 +95,75 @@ pub fn npz_bytes(arrays: &[Array]) -> io::Result<Vec<u8>> {
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for array in arrays {
         archive.start_file(format!("{}.npy", array.name), stored)?;
-        archive.write_all(&npy_header(&array.shape))?;
+        archive.write_all(&npy::header_of_i64(&array.shape))?;
         let bytes: Vec<u8> = array.values.iter().flat_map(|v| v.to_le_bytes()).collect();
         archive.write_all(&bytes)?;
     }
     Ok(archive.finish()?.into_inner())
 }
 
-/// Magic, version 1.0, and the header padded to a multiple of 64 bytes.
-fn npy_header(shape: &[usize]) -> Vec<u8> {
-    let shape: String = shape.iter().map(|n| format!("{n}, ")).collect();
-    let mut text =
-        format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
-    while !(PREFIX + text.len() + 1).is_multiple_of(64) {
-        text.push(' ');
-    }
-    text.push('\n');
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend((text.len() as u16).to_le_bytes());
-    header.extend(text.as_bytes());
-    header
-}
-
-/// Bytes before the text of a version 1.0 header.
-const PREFIX: usize = 10;
-
 /// Reads at most the first `limit` rows of the array `codes`, which must be `(n, n_latents)` whole
 /// numbers of any width. Whether they are categories of the model is for the caller to check.
 ///
 /// # Errors
-/// [`CodesError`] with the first defect.
-pub fn read_codes(
-    path: &Path,
-    n_latents: usize,
-    limit: usize,
-) -> std::result::Result<Vec<i64>, CodesError> {
-    File::open(path)
-        .map_err(CodesDefect::Io)
-        .and_then(|file| parse_codes(BufReader::new(file), n_latents, limit))
-        .map_err(|defect| CodesError { path: path.to_owned(), defect })
+/// [`Error::Codes`] with the first defect.
+pub fn read_codes(path: &Path, n_latents: usize, limit: usize) -> Result<Vec<i64>> {
+    file::open(path)
+        .map_err(CodesDefect::File)
+        .and_then(|(file, _)| parse_codes(BufReader::new(file), n_latents, limit))
+        .map_err(|defect| Error::Codes { path: path.to_owned(), defect })
 }
 
 /// Parses the bytes of such a file, exactly as [`read_codes`] does.
 ///
 /// # Errors
 /// The first defect.
-pub fn parse_codes(file: impl Read + Seek, n_latents: usize, limit: usize) -> Result<Vec<i64>> {
+pub fn parse_codes(
+    file: impl Read + Seek,
+    n_latents: usize,
+    limit: usize,
+) -> Result<Vec<i64>, CodesDefect> {
     let mut archive = ZipArchive::new(file).map_err(CodesDefect::NotZip)?;
     let index = archive.index_for_name("codes.npy").ok_or_else(|| CodesDefect::NoCodes {
-        found: archive.file_names().filter_map(|name| name.ok().map(Into::into)).collect(),
+        found: archive.file_names().flatten().map(|name| printable(&*name)).collect(),
     })?;
-    let method = archive.by_index_raw(index).map_err(CodesDefect::Member)?.compression();
-    // zip is built without its own decompressors, so deflate has no name there.
-    match format!("{method:?}").as_str() {
-        "Stored" => {
-            let member = archive.by_index(index).map_err(CodesDefect::Member)?;
-            read_npy(member, n_latents, limit)
-        }
+    // Still packed: zip is built without decompressors.
+    let member = archive.by_index_raw(index).map_err(CodesDefect::Member)?;
+    let (size, checksum) = (member.size(), member.crc32());
+    match member.compression() {
+        CompressionMethod::Stored => read_member(member, size, checksum, n_latents, limit),
         // numpy.savez_compressed.
-        "Deflated" | "Unsupported(8)" => {
-            let member = archive.by_index_raw(index).map_err(CodesDefect::Member)?;
-            read_npy(DeflateDecoder::new(member), n_latents, limit)
+        CompressionMethod::DEFLATE => {
+            read_member(DeflateDecoder::new(member), size, checksum, n_latents, limit)
         }
-        other => Err(CodesDefect::Packing(other.to_owned())),
+        other => Err(CodesDefect::Packing(other)),
     }
 }
 
-fn read_npy(mut bytes: impl Read, n_latents: usize, limit: usize) -> Result<Vec<i64>> {
-    let header = read_npy_header(&mut bytes)?;
+/// Reads the array to its end, since only there its checksum can be compared, and keeps `limit` rows.
+fn read_member(
+    bytes: impl Read,
+    size: u64,
+    checksum: u32,
+    n_latents: usize,
+    limit: usize,
+) -> Result<Vec<i64>, CodesDefect> {
+    let mut bytes = CrcReader::new(bytes.take(size.saturating_add(1)));
+    let codes = read_npy(&mut bytes, n_latents, limit)?;
+    io::copy(&mut bytes, &mut io::sink()).map_err(FileDefect::Io)?;
+    // One byte more than there should be was allowed.
+    if bytes.get_ref().limit() != 1 || bytes.crc().sum() != checksum {
+        return Err(CodesDefect::Damaged);
+    }
+    Ok(codes)
+}
+
+fn read_npy(
+    bytes: &mut impl Read,
+    n_latents: usize,
+    limit: usize,
+) -> Result<Vec<i64>, CodesDefect> {
+    let header = npy::read_header(bytes).map_err(CodesDefect::Npy)?;
     let [n_codes, width] = header.shape[..] else {
         return Err(CodesDefect::Axes { n_axes: header.shape.len(), n_latents });
     };
@@ -178,110 +173,17 @@ fn read_npy(mut bytes: impl Read, n_latents: usize, limit: usize) -> Result<Vec<
     let mut line = vec![0_u8; n_latents * header.kind.size];
     let mut codes = Vec::new();
     for row in 0..n_codes.min(limit) {
-        bytes.read_exact(&mut line).map_err(|source| CodesDefect::Truncated {
-            row,
-            n_codes,
-            source,
-        })?;
+        let truncated = |source| CodesDefect::Truncated { row, n_codes, source };
+        bytes.read_exact(&mut line).map_err(truncated)?;
         codes.extend(line.chunks_exact(header.kind.size).map(|b| header.kind.decode(b)));
     }
     Ok(codes)
 }
 
-#[derive(Debug, PartialEq)]
-struct Header {
-    kind: Kind,
-    shape: Vec<usize>,
-}
-
-/// A type of whole numbers, little-endian.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Kind {
-    size: usize,
-    signed: bool,
-}
-
-impl Kind {
-    fn parse(descr: &str) -> Option<Self> {
-        let mut chars = descr.chars();
-        let order = chars.next()?;
-        let signed = match chars.next()? {
-            'i' => true,
-            'u' => false,
-            _ => return None,
-        };
-        let size = chars.as_str().parse().ok().filter(|size| [1, 2, 4, 8].contains(size))?;
-        (order == '<' || (order == '|' && size == 1)).then_some(Self { size, signed })
-    }
-
-    fn decode(self, bytes: &[u8]) -> i64 {
-        let mut wide = [0_u8; 8];
-        wide[..bytes.len()].copy_from_slice(bytes);
-        let value = i64::from_le_bytes(wide);
-        // An unsigned number of 64 bits beyond i64 comes out negative: no legal category either.
-        let unused = 64 - 8 * self.size as u32;
-        if self.signed { value << unused >> unused } else { value }
-    }
-}
-
-fn read_npy_header(bytes: &mut impl Read) -> Result<Header> {
-    let mut start = [0_u8; 8];
-    bytes.read_exact(&mut start)?;
-    if &start[..6] != b"\x93NUMPY" {
-        return Err(npy("the magic bytes are missing"));
-    }
-    let length = match start[6] {
-        1 => {
-            let mut length = [0_u8; 2];
-            bytes.read_exact(&mut length)?;
-            u32::from(u16::from_le_bytes(length))
-        }
-        2 | 3 => {
-            let mut length = [0_u8; 4];
-            bytes.read_exact(&mut length)?;
-            u32::from_le_bytes(length)
-        }
-        version => return Err(npy(format!("version {version} is not known"))),
-    };
-    if length > MAX_HEADER {
-        return Err(npy(format!("a header of {length} bytes is too long")));
-    }
-    let mut text = vec![0_u8; length as usize];
-    bytes.read_exact(&mut text)?;
-    let text = std::str::from_utf8(&text).map_err(|e| npy(format!("its header: {e}")))?;
-    parse_npy_header(text)
-}
-
-/// NumPy's own headers have 128 bytes.
-const MAX_HEADER: u32 = 1 << 16;
-
-fn npy(message: impl Into<String>) -> CodesDefect {
-    CodesDefect::Npy(message.into())
-}
-
-/// Parses `{'descr': '<i8', 'fortran_order': False, 'shape': (3, 4), }`.
-fn parse_npy_header(text: &str) -> Result<Header> {
-    let after = |key: &str| {
-        let found = text.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start());
-        found.ok_or_else(|| npy(format!("the header has no {key}")))
-    };
-    let descr = after("descr")?.strip_prefix('\'').and_then(|rest| rest.split('\'').next());
-    let kind = descr.and_then(Kind::parse).ok_or_else(|| {
-        npy(format!("the type {} is not one of whole numbers", descr.unwrap_or("?")))
-    })?;
-    if !after("fortran_order")?.starts_with("False") {
-        return Err(npy("it is in Fortran order: save numpy.ascontiguousarray(codes)"));
-    }
-    let shape = after("shape")?.strip_prefix('(').and_then(|rest| rest.split(')').next());
-    let shape = shape.ok_or_else(|| npy("the header's shape is no tuple"))?;
-    let axes = shape.split(',').map(str::trim).filter(|axis| !axis.is_empty());
-    let shape = axes.map(str::parse).collect::<std::result::Result<Vec<usize>, _>>();
-    let shape = shape.map_err(|_| npy("the header's shape has an axis that is no number"))?;
-    Ok(Header { kind, shape })
-}
-
 #[cfg(test)]
 mod tests {
+    use flate2::write::DeflateEncoder;
+
     use super::*;
 
     fn codes(n: usize, latents: usize) -> Array {
@@ -315,25 +217,70 @@ mod tests {
 
     #[test]
     fn a_header_that_promises_more_than_there_is_allocates_nothing() {
-        let mut bytes = npy_header(&[usize::MAX / 8, 4]);
+        let mut bytes = npy::header_of_i64(&[usize::MAX / 8, 4]);
         bytes.extend([0; 40]);
-        let error = read_npy(&bytes[..], 4, usize::MAX).unwrap_err();
+        let error = read_npy(&mut &bytes[..], 4, usize::MAX).unwrap_err();
         assert!(error.to_string().contains("ends in row 1"), "{error}");
     }
 
     #[test]
-    fn every_whole_number_type_is_read_and_others_are_refused() {
-        for (descr, bytes, expected) in [
-            ("|u1", vec![200], 200),
-            ("|i1", vec![0xff], -1),
-            ("<u2", vec![0, 1], 256),
-            ("<i4", vec![0xfe, 0xff, 0xff, 0xff], -2),
-            ("<i8", vec![5, 0, 0, 0, 0, 0, 0, 0], 5),
-        ] {
-            assert_eq!(Kind::parse(descr).unwrap().decode(&bytes), expected, "{descr}");
+    fn no_flipped_byte_of_an_array_passes_its_checksum_however_it_is_packed() {
+        let array = npy::header_of_i64(&[3, 4]);
+        let array = [&array[..], &[0; 96]].concat();
+        let mut encoder = DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&array).unwrap();
+        let packed = encoder.finish().unwrap();
+        let checksum = {
+            let mut crc = flate2::Crc::new();
+            crc.update(&array);
+            crc.sum()
+        };
+        let size = array.len() as u64;
+        // A limit of one row: what is wrong lies behind it too.
+        let unpacked = |bytes: &[u8], size| {
+            read_member(DeflateDecoder::new(bytes), size, checksum, 4, 1).map_err(|e| e.to_string())
+        };
+        let stored =
+            |bytes: &[u8]| read_member(bytes, size, checksum, 4, 1).map_err(|e| e.to_string());
+        assert_eq!(stored(&array), Ok(vec![0; 4]));
+        assert_eq!(unpacked(&packed, size), Ok(vec![0; 4]));
+        for at in 0..array.len() {
+            let mut damaged = array.clone();
+            damaged[at] ^= 1;
+            assert!(stored(&damaged).is_err(), "byte {at}");
         }
-        for descr in ["<f4", ">i4", "<i3", "|i8", "", "O"] {
-            assert_eq!(Kind::parse(descr), None, "{descr}");
+        for at in 0..packed.len() {
+            let mut damaged = packed.clone();
+            damaged[at] ^= 1;
+            // A bit of padding that the decoder does not look at changes no byte of the array.
+            let read = unpacked(&damaged, size);
+            assert!(read.is_err() || at + 1 == packed.len(), "byte {at}: {read:?}");
         }
+        for size in [size - 1, size + 1, u64::MAX] {
+            assert!(unpacked(&packed, size).is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_although_only_its_first_row_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("codes.npz");
+        let mut bytes = npz_bytes(&[codes(3, 4)]).unwrap();
+        // The last value of the last row.
+        let at = bytes.windows(8).position(|window| window == 11_i64.to_le_bytes()).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = read_codes(&path, 4, 1).unwrap_err().to_string();
+        assert!(error.contains("its checksum is wrong"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("codes.npz");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let error = read_codes(&path, 4, 1).unwrap_err().to_string();
+        assert!(error.ends_with("not a regular file"), "{error}");
     }
 }

@@ -1,180 +1,41 @@
 //! What can go wrong with images, each defect its own variant with the file's name and the remedy.
 
+use std::ffi::OsStr;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::codes::CodesDefect;
 
 /// A result whose error is [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A defect of image data or of the files that hold it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused to open, read or write a file.
-    #[error("{path}: {source}")]
-    Io {
+    /// A file or folder cannot be read or written, or holds something else than is needed.
+    #[error("{}: {defect}", printable(path))]
+    File {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
+        /// What is wrong with it.
+        defect: FileDefect,
     },
 
-    /// The path names a folder, a pipe or a device.
-    #[error("{path}: not a regular file; an IDX file is needed here")]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
-
-    /// The file has no bytes.
-    #[error("{path}: the file is empty; fetch it again")]
-    EmptyFile {
+    /// A file holds no codes that can be used.
+    #[error("cannot read codes from {}: {defect}", printable(path))]
+    Codes {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        defect: CodesDefect,
     },
 
-    /// A file named `.gz` does not start as gzip does.
+    /// One of the files of MNIST's layout is not in the folder.
     #[error(
-        "{path}: the name says gzip but the content is not; \
-         if the file is uncompressed, take `.gz` off its name, otherwise fetch it again"
-    )]
-    NotGzip {
-        /// The file.
-        path: PathBuf,
-    },
-
-    /// A file without `.gz` in its name starts as gzip does.
-    #[error("{path}: the content is gzip but the name lacks `.gz`; add it to the name")]
-    GzipWithoutSuffix {
-        /// The file.
-        path: PathBuf,
-    },
-
-    /// The gzip stream is damaged or is followed by other bytes.
-    #[error("{path}: damaged gzip stream or bytes after its end ({source}); fetch the file again")]
-    CorruptGzip {
-        /// The file.
-        path: PathBuf,
-        /// What the decompressor said.
-        source: io::Error,
-    },
-
-    /// The gzip stream ends before its last block.
-    #[error("{path}: the gzip stream is cut off; fetch the file again")]
-    TruncatedGzip {
-        /// The file.
-        path: PathBuf,
-    },
-
-    /// The header asks for far more than a file of this size can honestly hold.
-    #[error(
-        "{path}: {compressed} compressed bytes claim to hold {promised} bytes of images, \
-         which no real image file does; decompress it yourself if you trust it"
-    )]
-    ImplausibleCompression {
-        /// The file.
-        path: PathBuf,
-        /// The length of the file.
-        compressed: u64,
-        /// The uncompressed length its IDX header promises.
-        promised: u64,
-    },
-
-    /// The file ends within its header.
-    #[error(
-        "{path}: ends after {found} of the {expected} bytes of an IDX header; fetch the file again"
-    )]
-    TruncatedHeader {
-        /// The file.
-        path: PathBuf,
-        /// The bytes that the header needs.
-        expected: u64,
-        /// The bytes that are there.
-        found: u64,
-    },
-
-    /// The first two bytes are not zero, so this is no IDX file.
-    #[error("{path}: not an IDX file: it starts with {found:#010x}, expected {expected:#010x}")]
-    WrongMagic {
-        /// The file.
-        path: PathBuf,
-        /// The first four bytes, big endian.
-        found: u32,
-        /// The magic number of such a file.
-        expected: u32,
-    },
-
-    /// The elements are not unsigned bytes.
-    #[error(
-        "{path}: IDX element type {found:#04x}, but images and labels are unsigned bytes (0x08); \
-         convert the file"
-    )]
-    WrongElementType {
-        /// The file.
-        path: PathBuf,
-        /// The third byte of the magic number.
-        found: u8,
-    },
-
-    /// The file has another number of dimensions; most often images and labels were swapped.
-    #[error(
-        "{path}: {found} dimensions where {expected} are needed \
-         (images have 3, labels 1); are image and label files swapped?"
-    )]
-    WrongRank {
-        /// The file.
-        path: PathBuf,
-        /// The number of dimensions the header gives.
-        found: u8,
-        /// The number of dimensions needed.
-        expected: u8,
-    },
-
-    /// A dimension is zero.
-    #[error("{path}: the header gives dimensions {dims:?}; none may be zero")]
-    ZeroDimension {
-        /// The file.
-        path: PathBuf,
-        /// Count, then rows and columns for images.
-        dims: Vec<u32>,
-    },
-
-    /// The dimensions multiply to more bytes than memory can address.
-    #[error("{path}: the header gives dimensions {dims:?}, more bytes than memory can hold")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Count, then rows and columns for images.
-        dims: Vec<u32>,
-    },
-
-    /// The file has fewer bytes than its header promises.
-    #[error(
-        "{path}: {found} bytes where the header promises {expected}; \
-         the file was cut off, fetch it again"
-    )]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// The uncompressed length that the header promises, itself included.
-        expected: u64,
-        /// The uncompressed length.
-        found: u64,
-    },
-
-    /// The file goes on after the bytes its header promises.
-    #[error("{path}: goes on after the {expected} bytes its header promises; fetch it again")]
-    TrailingBytes {
-        /// The file.
-        path: PathBuf,
-        /// The uncompressed length that the header promises, itself included.
-        expected: u64,
-    },
-
-    /// One of the four files is not in the folder.
-    #[error(
-        "{}: no {} here, nor the same with `.gz`; the four files of MNIST's layout are needed",
-        dir.display(),
+        "{}: no {} here, nor the same with `.gz`; MNIST's layout has images of both sets, \
+         and labels of both or of neither",
+        printable(dir),
         names.join(" or ")
     )]
     MissingFile {
@@ -186,8 +47,10 @@ pub enum Error {
 
     /// An image file and its label file hold different counts.
     #[error(
-        "{images_path} holds {n_images} images but {labels_path} holds {n_labels} labels; \
-         the two belong to different sets"
+        "{} holds {n_images} images but {} holds {n_labels} labels; \
+         the two belong to different sets",
+        printable(images_path),
+        printable(labels_path)
     )]
     CountMismatch {
         /// The file of images.
@@ -202,12 +65,13 @@ pub enum Error {
 
     /// Training and test images differ in size.
     #[error(
-        "{dir}: training images are {train_rows}x{train_cols} pixels but \
-         test images {test_rows}x{test_cols}; both must have one size"
+        "{}: training images are {train_rows}x{train_cols} pixels but \
+         test images {test_rows}x{test_cols}; both must have one size",
+        printable(dataset)
     )]
     SizeMismatch {
-        /// The folder.
-        dir: PathBuf,
+        /// The dataset.
+        dataset: String,
         /// Rows of a training image.
         train_rows: usize,
         /// Columns of a training image.
@@ -218,27 +82,43 @@ pub enum Error {
         test_cols: usize,
     },
 
-    /// The dataset was found nowhere.
+    /// No source has the dataset.
     #[error(
-        "no files of `{name}` in {}; fetch them with `cargo xtask download {name}` \
-         or name their folder with --data-dir",
-        list_places(places)
+        "no dataset `{}`: no images in {}; a dataset is one of: {}",
+        printable(name),
+        places.iter().map(printable).collect::<Vec<_>>().join(", "),
+        known.join(", ")
     )]
     DatasetNotFound {
         /// The dataset's name.
         name: String,
-        /// The folders looked in, in that order.
+        /// The files and folders looked at, in that order.
         places: Vec<PathBuf>,
+        /// What every source says that it reads.
+        known: Vec<&'static str>,
     },
 
-    /// The number of pixel bytes is not labels times rows times columns.
+    /// A single image cannot be divided into training and test images.
     #[error(
-        "{n_labels} images of {rows}x{cols} pixels need {n_labels} * {rows} * {cols} bytes, \
-         but {n_bytes} were given"
+        "{}: {n_images} image(s) are too few to be divided into training and test images; \
+         at least 2 are needed",
+        printable(dataset)
+    )]
+    TooFewToSplit {
+        /// The dataset.
+        dataset: String,
+        /// How many images it has.
+        n_images: usize,
+    },
+
+    /// The pixel bytes make no whole number of images, or another number than there are labels.
+    #[error(
+        "{n_bytes} bytes are not {} images of {rows}x{cols} pixels",
+        n_labels.map_or("whole".to_owned(), |n| n.to_string())
     )]
     PixelCount {
-        /// The number of labels, and so of images.
-        n_labels: usize,
+        /// The number of labels, where there are labels.
+        n_labels: Option<usize>,
         /// Rows of an image.
         rows: usize,
         /// Columns of an image.
@@ -263,21 +143,24 @@ pub enum Error {
         n_images: usize,
     },
 
-    /// An index lies past the last image.
-    #[error("no image {index}: the set holds {len}")]
-    IndexOutOfRange {
-        /// The index.
-        index: usize,
-        /// The number of images in the set.
-        len: usize,
+    /// A dataset of the hub that no code here knows.
+    #[error("the hub's `{}` is not known here; known are: {}", printable(name), known.join(", "))]
+    UnknownHubDataset {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<&'static str>,
+    },
+
+    /// The program was built without the feature `hub`.
+    #[error("`hub:{dataset}` needs a build with the feature `hub`")]
+    BuiltWithoutHub {
+        /// The dataset.
+        dataset: &'static str,
     },
 
     /// The hub gave no file: not in its cache and not to be had from the network.
-    #[cfg(feature = "hub")]
-    #[error(
-        "{dataset} from the Hugging Face hub: {message}; check the network, or use \
-         `cargo xtask download {dataset}` and --data-dir"
-    )]
+    #[error("{dataset} from the Hugging Face hub: {message}; check the network")]
     HubUnavailable {
         /// The dataset.
         dataset: &'static str,
@@ -286,8 +169,7 @@ pub enum Error {
     },
 
     /// A file from the hub is not the table of images it should be.
-    #[cfg(feature = "hub")]
-    #[error("{path}: {message}; delete this file and load the dataset again")]
+    #[error("{}: {message}; delete this file and load the dataset again", printable(path))]
     HubFile {
         /// The file in the hub's cache.
         path: PathBuf,
@@ -296,31 +178,158 @@ pub enum Error {
     },
 
     /// `candle-datasets` failed or panicked on files that had passed every check.
-    #[cfg(feature = "hub")]
-    #[error(
-        "{dataset} through candle-datasets: {message}; use \
-         `cargo xtask download {dataset}` and --data-dir instead"
-    )]
+    #[error("{dataset} through candle-datasets: {message}; take its files instead")]
     HubLoad {
         /// The dataset.
         dataset: &'static str,
         /// What `candle-datasets` said.
         message: String,
     },
+}
 
-    /// A class holds too few images to draw from.
-    #[error("class {label} holds {available} images, fewer than the {requested} asked for")]
-    ClassTooSmall {
-        /// The class.
-        label: u8,
-        /// How many images it has.
-        available: usize,
-        /// How many were asked for.
-        requested: usize,
+/// What is wrong with one file or folder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileDefect {
+    /// The operating system refused to open, read or write it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+
+    /// The path names a folder, a pipe or a device.
+    #[error("not a regular file")]
+    NotAFile,
+
+    /// Something that only the files of one kind of source can have.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
+
+    /// The file has no bytes.
+    #[error("the file is empty; fetch it again")]
+    Empty,
+
+    /// A file named `.gz` does not start as gzip does.
+    #[error(
+        "the name says gzip but the content is not; \
+         if the file is uncompressed, take `.gz` off its name, otherwise fetch it again"
+    )]
+    NotGzip,
+
+    /// A file without `.gz` in its name starts as gzip does.
+    #[error("the content is gzip but the name lacks `.gz`; add it to the name")]
+    GzipWithoutSuffix,
+
+    /// The gzip stream is damaged or is followed by other bytes.
+    #[error("damaged gzip stream or bytes after its end ({0}); fetch the file again")]
+    CorruptGzip(io::Error),
+
+    /// The gzip stream ends before its last block.
+    #[error("the gzip stream is cut off; fetch the file again")]
+    TruncatedGzip,
+
+    /// The file promises far more pixels than a file of this size can honestly hold.
+    #[error(
+        "{compressed} compressed bytes claim to hold {promised} bytes of images, \
+         which no real images do; decompress them yourself if you trust them"
+    )]
+    ImplausibleCompression {
+        /// The length of the file, or of all files of a folder.
+        compressed: u64,
+        /// The uncompressed length that is promised.
+        promised: u64,
+    },
+
+    /// The file ends within its header.
+    #[error("ends after {found} of the {expected} bytes of an IDX header; fetch the file again")]
+    TruncatedHeader {
+        /// The bytes that the header needs.
+        expected: u64,
+        /// The bytes that are there.
+        found: u64,
+    },
+
+    /// The first two bytes are not zero, so this is no IDX file.
+    #[error("not an IDX file: it starts with {found:#010x}, expected {expected:#010x}")]
+    WrongMagic {
+        /// The first four bytes, big endian.
+        found: u32,
+        /// The magic number of such a file.
+        expected: u32,
+    },
+
+    /// The elements are not unsigned bytes.
+    #[error(
+        "IDX element type {found:#04x}, but images and labels are unsigned bytes (0x08); \
+         convert the file"
+    )]
+    WrongElementType {
+        /// The third byte of the magic number.
+        found: u8,
+    },
+
+    /// The file has another number of dimensions; most often images and labels were swapped.
+    #[error(
+        "{found} dimensions where {expected} are needed \
+         (images have 3, labels 1); are image and label files swapped?"
+    )]
+    WrongRank {
+        /// The number of dimensions the header gives.
+        found: u8,
+        /// The number of dimensions needed.
+        expected: u8,
+    },
+
+    /// A dimension is zero.
+    #[error("the header gives dimensions {dims:?}; none may be zero")]
+    ZeroDimension {
+        /// Count, then rows and columns for images.
+        dims: Vec<u32>,
+    },
+
+    /// The dimensions multiply to more bytes than memory can address.
+    #[error("the header gives dimensions {dims:?}, more bytes than memory can hold")]
+    TooLarge {
+        /// Count, then rows and columns for images.
+        dims: Vec<u32>,
+    },
+
+    /// The file has fewer bytes than its header promises.
+    #[error(
+        "{found} bytes where the header promises {expected}; the file was cut off, fetch it again"
+    )]
+    Truncated {
+        /// The uncompressed length that the header promises, itself included.
+        expected: u64,
+        /// The uncompressed length.
+        found: u64,
+    },
+
+    /// The file goes on after the bytes its header promises.
+    #[error("goes on after the {expected} bytes its header promises; fetch it again")]
+    TrailingBytes {
+        /// The uncompressed length that the header promises, itself included.
+        expected: u64,
     },
 }
 
-fn list_places(places: &[PathBuf]) -> String {
-    let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
-    places.join(", ")
+impl FileDefect {
+    /// The error of the file at `path`, for `map_err`.
+    pub(crate) fn at(path: &Path) -> impl Fn(Self) -> Error {
+        |defect| Error::File { path: path.to_owned(), defect }
+    }
+}
+
+impl Error {
+    /// The operating system's error with the file at `path`, for `map_err`.
+    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        |error| FileDefect::at(path)(error.into())
+    }
+}
+
+/// Text for a message: characters that a terminal would obey are escaped.
+pub(crate) fn printable(text: impl AsRef<OsStr>) -> String {
+    let mut shown = String::new();
+    for c in text.as_ref().to_string_lossy().chars() {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
 }

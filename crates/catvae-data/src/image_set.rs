@@ -1,11 +1,11 @@
-//! Grey images of one size with their labels.
+//! Grey images of one size, with or without labels.
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::random::{self, Purpose};
+use crate::file::hex;
 use crate::{Error, Result};
 
 /// Training and test images of one dataset.
@@ -19,53 +19,74 @@ pub struct Dataset {
     pub test: ImageSet,
 }
 
-/// Images of `rows` x `cols` bytes (0 is background, 255 full ink) with one label each.
+/// Images of `rows` x `cols` bytes (0 is background, 255 full ink), with one label each or none at all.
 ///
 /// Cloning shares the bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ImageSet {
     /// Vectors as they were handed over: a slice behind the counter would be a copy of all pixels.
     images: Arc<Vec<u8>>,
-    labels: Arc<Vec<u8>>,
+    labels: Option<Arc<Vec<u8>>>,
     rows: usize,
     cols: usize,
 }
 
+/// Without the pixels, which would fill screens.
+impl fmt::Debug for ImageSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels = if self.labels.is_some() { "with" } else { "without" };
+        write!(f, "{} images of {}x{} pixels {labels} labels", self.len(), self.rows, self.cols)
+    }
+}
+
 impl ImageSet {
-    /// Takes `labels.len()` images, image after image, each row after row.
+    /// Takes images one after another, each row after row, and a label for each or `None`.
     ///
     /// # Errors
-    /// [`Error::NoPixels`] when `rows` or `cols` is zero, [`Error::PixelCount`] when `images` does
-    /// not hold `labels.len() * rows * cols` bytes, [`Error::TooManyImages`] past `u32::MAX`.
-    pub fn new(images: Vec<u8>, labels: Vec<u8>, rows: usize, cols: usize) -> Result<Self> {
+    /// [`Error::NoPixels`] when `rows` or `cols` is zero, [`Error::PixelCount`] when `images` is
+    /// no whole number of images or another number than `labels`, [`Error::TooManyImages`] past
+    /// `u32::MAX`.
+    pub fn new(
+        images: Vec<u8>,
+        labels: impl Into<Option<Vec<u8>>>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Self> {
         if rows == 0 || cols == 0 {
             return Err(Error::NoPixels { rows, cols });
         }
-        if u32::try_from(labels.len()).is_err() {
-            return Err(Error::TooManyImages { n_images: labels.len() });
+        let labels = labels.into();
+        let (n_labels, n_bytes) = (labels.as_ref().map(Vec::len), images.len());
+        let n_pixels = rows.checked_mul(cols).filter(|n| n_bytes.is_multiple_of(*n));
+        let n_images = n_pixels.map(|n_pixels| n_bytes / n_pixels);
+        let n_images = n_images.filter(|&n| n_labels.is_none_or(|n_labels| n_labels == n));
+        match n_images {
+            None => Err(Error::PixelCount { n_labels, rows, cols, n_bytes }),
+            Some(n_images) if u32::try_from(n_images).is_err() => {
+                Err(Error::TooManyImages { n_images })
+            }
+            Some(_) => Ok(Self::from_parts(images, labels, rows, cols)),
         }
-        let n_bytes = rows.checked_mul(cols).and_then(|n| n.checked_mul(labels.len()));
-        if n_bytes != Some(images.len()) {
-            let (n_labels, n_bytes) = (labels.len(), images.len());
-            return Err(Error::PixelCount { n_labels, rows, cols, n_bytes });
-        }
-        Ok(Self { images: Arc::new(images), labels: Arc::new(labels), rows, cols })
     }
 
     /// Images whose counts the caller has made fit each other.
-    pub(crate) fn from_parts(images: Vec<u8>, labels: Vec<u8>, rows: usize, cols: usize) -> Self {
-        debug_assert_eq!(images.len(), labels.len() * rows * cols);
-        Self { images: Arc::new(images), labels: Arc::new(labels), rows, cols }
+    pub(crate) fn from_parts(
+        images: Vec<u8>,
+        labels: Option<Vec<u8>>,
+        rows: usize,
+        cols: usize,
+    ) -> Self {
+        Self { images: Arc::new(images), labels: labels.map(Arc::new), rows, cols }
     }
 
     /// The number of images.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.images.len() / self.pixels_per_image()
     }
 
     /// Whether the set holds no image.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.images.is_empty()
     }
 
     /// Rows of an image.
@@ -92,38 +113,14 @@ impl ImageSet {
         &self.images[index * n_pixels..(index + 1) * n_pixels]
     }
 
-    /// The label of image `index`.
-    ///
-    /// # Panics
-    /// When `index` is not below [`ImageSet::len`], as indexing a slice does.
-    pub fn label(&self, index: usize) -> u8 {
-        self.labels[index]
-    }
-
     /// All pixels, image after image.
     pub fn images(&self) -> &[u8] {
         &self.images
     }
 
-    /// All labels.
-    pub fn labels(&self) -> &[u8] {
-        &self.labels
-    }
-
-    /// The images at `indices`, in that order; an index may occur twice.
-    ///
-    /// # Errors
-    /// [`Error::IndexOutOfRange`] names the first index past the last image.
-    pub fn subset(&self, indices: &[usize]) -> Result<Self> {
-        if let Some(&index) = indices.iter().find(|&&index| index >= self.len()) {
-            return Err(Error::IndexOutOfRange { index, len: self.len() });
-        }
-        let mut images = Vec::with_capacity(indices.len() * self.pixels_per_image());
-        for &index in indices {
-            images.extend_from_slice(self.image(index));
-        }
-        let labels = indices.iter().map(|&index| self.labels[index]).collect();
-        Self::new(images, labels, self.rows, self.cols)
+    /// All labels, where the images have labels.
+    pub fn labels(&self) -> Option<&[u8]> {
+        self.labels.as_ref().map(|labels| labels.as_slice())
     }
 
     /// The first `n` images, or all of them when there are fewer.
@@ -132,54 +129,27 @@ impl ImageSet {
         if n >= self.len() {
             return self.clone();
         }
-        Self {
-            images: Arc::new(self.images[..n * self.pixels_per_image()].to_vec()),
-            labels: Arc::new(self.labels[..n].to_vec()),
-            rows: self.rows,
-            cols: self.cols,
-        }
+        let images = self.images[..n * self.pixels_per_image()].to_vec();
+        let labels = self.labels().map(|labels| labels[..n].to_vec());
+        Self::from_parts(images, labels, self.rows, self.cols)
     }
 
-    /// Draws `n_per_class` images of every label that occurs, without replacement.
-    ///
-    /// The images keep the order they have in this set. The same `seed` draws the same images.
-    ///
-    /// # Errors
-    /// [`Error::ClassTooSmall`] when a class holds fewer images.
-    pub fn class_balanced(&self, n_per_class: usize, seed: u64) -> Result<Self> {
-        let mut chosen = Vec::new();
-        for label in 0..=u8::MAX {
-            let mut members: Vec<usize> =
-                (0..self.len()).filter(|&index| self.labels[index] == label).collect();
-            if members.is_empty() {
-                continue;
-            }
-            if members.len() < n_per_class {
-                let available = members.len();
-                return Err(Error::ClassTooSmall { label, available, requested: n_per_class });
-            }
-            let mut rng = random::stream(seed, Purpose::ClassBalance, u64::from(label));
-            random::shuffle(&mut rng, &mut members);
-            chosen.extend_from_slice(&members[..n_per_class]);
-        }
-        chosen.sort_unstable();
-        self.subset(&chosen)
+    /// The images at `indices`, each below [`ImageSet::len`], in that order.
+    pub(crate) fn subset(&self, indices: &[usize]) -> Self {
+        let images = indices.iter().flat_map(|&index| self.image(index)).copied().collect();
+        let labels = self.labels().map(|labels| indices.iter().map(|&i| labels[i]).collect());
+        Self::from_parts(images, labels, self.rows, self.cols)
     }
 
     /// SHA-256 in hexadecimal over the dimensions (count, rows, columns as 64-bit little endian),
-    /// the pixels and the labels. Two sets are equal exactly when their checksums are.
+    /// the pixels and the labels, if any. Two sets are equal exactly when their checksums are.
     pub fn checksum(&self) -> String {
         let mut hasher = Sha256::new();
         for dim in [self.len(), self.rows, self.cols] {
             hasher.update((dim as u64).to_le_bytes());
         }
         hasher.update(&*self.images);
-        hasher.update(&*self.labels);
-        let mut hex = String::with_capacity(64);
-        for byte in hasher.finalize() {
-            // Writing into a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
+        hasher.update(self.labels().unwrap_or_default());
+        hex(&hasher.finalize())
     }
 }

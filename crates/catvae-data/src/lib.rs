@@ -1,9 +1,10 @@
-//! Images for the categorical VAE: IDX files, built-in digits, binarisation, seeded batches.
+//! Images for the categorical VAE: where they come from, binarisation, seeded batches.
 //!
-//! Reading order: an [`ImageSet`] holds images and labels; a [`Dataset`] is two of them. One comes
-//! from the program itself ([`digits`]), from files ([`locate`], then [`load_folder`]), or, with
-//! the `hub` feature, through `candle-datasets`. [`Batches`] turns a set into the batches of an
-//! epoch. What a trained model makes of images is kept and read by [`codes`].
+//! Reading order: an [`ImageSet`] holds images and, where there are any, their labels; a [`Dataset`]
+//! is two of them, to train on and to test with. [`load`] finds one by its name or its path, among the kinds of source in
+//! `source/`: the program's own [`digits`], files in MNIST's format, the Hugging Face hub (feature `hub`).
+//! [`load_images`] reads images that no model has seen. [`Batches`] turns a set into the batches of
+//! an epoch. What a trained model makes of images is kept and read by [`codes`].
 //!
 //! Everything random here is a function of a seed, an epoch and the index of an image: neither
 //! threads nor batch sizes nor the point where a run resumed change a single pixel.
@@ -20,7 +21,6 @@
 //!     batch_size: NonZeroUsize::new(100).ok_or("a batch holds at least one image")?,
 //!     shuffle_seed: Some(7),
 //!     binarization: Binarization::Dynamic { seed: 7 },
-//!     drop_last: false,
 //! };
 //! let mut epoch = batches.epoch(&dataset.train, 0, 0);
 //! let mut lens = Vec::new();
@@ -34,15 +34,14 @@
 //! ```
 
 mod error;
+mod file;
+
 mod image_set;
 
-mod digits;
-
 mod idx;
-mod idx_write;
+mod npy;
 
-mod folder;
-mod locate;
+mod source;
 
 mod binarization;
 
@@ -52,15 +51,19 @@ pub mod codes;
 
 mod random;
 
-#[cfg(feature = "hub")]
-pub mod hub;
-
 pub use batches::{Batch, Batches, EpochBatches};
 pub use binarization::{Binarization, ParseBinarizationError};
-pub use digits::{digits, digits_with};
-pub use error::{Error, Result};
-pub use folder::load_folder;
-pub use idx::{Idx, IdxKind, parse_idx, read_idx};
-pub use idx_write::{write_folder, write_idx_images, write_idx_labels};
+pub use error::{Error, FileDefect, Result};
+pub use file::{hex, replace_file};
+pub use idx::{Idx, IdxKind, parse_idx, read_idx, write_idx_images, write_idx_labels};
 pub use image_set::{Dataset, ImageSet};
-pub use locate::{DATA_DIR_VARIABLE, locate};
+pub use source::{
+    AtMost, DATA_DIR_VARIABLE, Images, digits, digits_with, load, load_folder, load_images,
+    write_folder,
+};
+
+/// MNIST and Fashion-MNIST from the Hugging Face hub.
+#[cfg(feature = "hub")]
+pub mod hub {
+    pub use crate::source::{fashion_mnist, mnist};
+}

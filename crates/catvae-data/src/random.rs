@@ -9,7 +9,7 @@ pub(crate) enum Purpose {
     Shuffle,
     DynamicBinarization,
     StaticBinarization,
-    ClassBalance,
+    Split,
     Digits,
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn stream(seed: u64, purpose: Purpose, stream: u64) -> ChaCha8Rng {
         Purpose::Shuffle => b"shuffle ",
         Purpose::DynamicBinarization => b"dynamic ",
         Purpose::StaticBinarization => b"static  ",
-        Purpose::ClassBalance => b"balance ",
+        Purpose::Split => b"split   ",
         Purpose::Digits => b"digits  ",
     };
     let mut key = [0; 32];
@@ -71,7 +71,7 @@ mod tests {
             first(Purpose::Shuffle),
             first(Purpose::DynamicBinarization),
             first(Purpose::StaticBinarization),
-            first(Purpose::ClassBalance),
+            first(Purpose::Split),
             first(Purpose::Digits),
         ];
         words.sort_unstable();

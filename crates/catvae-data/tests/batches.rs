@@ -12,7 +12,6 @@ fn batches(batch_size: usize) -> Batches {
         batch_size: NonZeroUsize::new(batch_size).unwrap(),
         shuffle_seed: Some(3),
         binarization: Binarization::Dynamic { seed: 5 },
-        drop_last: false,
     }
 }
 
@@ -71,20 +70,33 @@ fn a_seed_keeps_its_order() {
 }
 
 #[test]
-fn the_last_batch_is_short_or_left_out() {
-    let lens = |drop_last, n_images| -> Vec<usize> {
-        let settings = Batches { drop_last, ..batches(10) };
+fn the_last_batch_is_short() {
+    let lens = |n_images| -> Vec<usize> {
         let set = set(n_images);
-        let lens: Vec<usize> = settings.epoch(&set, 0, 0).map(|batch| batch.len).collect();
-        assert_eq!(lens.len(), settings.n_batches(&set));
+        let lens: Vec<usize> = batches(10).epoch(&set, 0, 0).map(|batch| batch.len).collect();
+        assert_eq!(lens.len(), batches(10).n_batches(&set));
         lens
     };
-    assert_eq!(lens(false, 25), [10, 10, 5]);
-    assert_eq!(lens(true, 25), [10, 10]);
-    assert_eq!(lens(false, 20), lens(true, 20));
-    assert_eq!(lens(false, 3), [3]);
-    assert_eq!(lens(true, 3), [0; 0]);
-    assert_eq!(lens(false, 0), [0; 0]);
+    assert_eq!(lens(25), [10, 10, 5]);
+    assert_eq!(lens(20), [10, 10]);
+    assert_eq!(lens(3), [3]);
+    assert_eq!(lens(0), [0; 0]);
+}
+
+#[test]
+fn batches_carry_the_labels_that_there_are() {
+    let set = digits_with(1, 40, 0).train;
+    let labels = set.labels().unwrap();
+    let mut epoch = batches(16).epoch(&set, 2, 0);
+    while let Some(batch) = epoch.next() {
+        let expected: Vec<u8> = batch.indices.iter().map(|&i| labels[i as usize]).collect();
+        assert_eq!(batch.labels, expected);
+        epoch.recycle(batch);
+    }
+    let without = ImageSet::new(set.images().to_vec(), None, 28, 28).unwrap();
+    for (batch, labelled) in batches(16).epoch(&without, 2, 0).zip(batches(16).epoch(&set, 2, 0)) {
+        assert_eq!(batch, Batch { labels: Vec::new(), ..labelled });
+    }
 }
 
 #[test]
@@ -124,7 +136,12 @@ fn recycling_a_batch_of_another_size_does_no_harm() {
     let mut found = Vec::new();
     while let Some(batch) = epoch.next() {
         found.push(batch);
-        epoch.recycle(Batch { images: vec![f32::NAN; 1_000], len: 7, indices: vec![9; 3] });
+        epoch.recycle(Batch {
+            images: vec![f32::NAN; 1_000],
+            len: 7,
+            indices: vec![9; 3],
+            labels: vec![1; 5],
+        });
     }
     assert_eq!(found, expected);
 }

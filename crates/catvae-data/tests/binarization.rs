@@ -8,7 +8,7 @@ use catvae_data::{Batches, Binarization, ImageSet};
 
 fn values(set: &ImageSet, binarization: Binarization, epoch: u64) -> Vec<f32> {
     let batch_size = NonZeroUsize::new(7).unwrap();
-    let batches = Batches { batch_size, shuffle_seed: None, binarization, drop_last: false };
+    let batches = Batches { batch_size, shuffle_seed: None, binarization };
     batches.epoch(set, epoch, 0).flat_map(|batch| batch.images).collect()
 }
 

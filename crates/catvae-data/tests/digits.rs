@@ -36,10 +36,10 @@ fn the_dataset_has_the_shape_of_mnist() {
     // Each count is binomial with n = 60,000 and p = 0.1: standard deviation 73.5, and 5 of them
     // for ten counts is alpha = 6e-6.
     for label in 0..10 {
-        let count = dataset.train.labels().iter().filter(|&&l| l == label).count();
+        let count = dataset.train.labels().unwrap().iter().filter(|&&l| l == label).count();
         assert!(count.abs_diff(6_000) < 368, "{count} images of {label}");
     }
-    assert!(dataset.train.labels().iter().all(|&label| label < 10));
+    assert!(dataset.train.labels().unwrap().iter().all(|&label| label < 10));
 }
 
 #[test]
@@ -113,14 +113,14 @@ fn classes_vary_as_in_mnist_and_can_be_told_apart() {
                 let image = dataset.test.image(i);
                 distance(image, &means[a]).total_cmp(&distance(image, &means[b]))
             });
-            nearest == Some(usize::from(dataset.test.label(i)))
+            nearest == Some(usize::from(dataset.test.labels().unwrap()[i]))
         })
         .count();
     assert!((325..475).contains(&n_right), "{n_right} of 500");
 }
 
 fn members(set: &ImageSet, label: u8) -> Vec<usize> {
-    (0..set.len()).filter(|&index| set.label(index) == label).collect()
+    (0..set.len()).filter(|&index| set.labels().unwrap()[index] == label).collect()
 }
 
 fn class_mean(set: &ImageSet, label: u8) -> Vec<f32> {

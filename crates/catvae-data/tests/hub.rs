@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use catvae_data::{Error, ImageSet, digits_with, hub};
+use catvae_data::{AtMost, Error, ImageSet, digits_with, hub, load};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -103,7 +103,8 @@ fn png(pixels: &[u8], width: u32, height: u32) -> Vec<u8> {
 }
 
 fn rows(set: &ImageSet) -> Vec<(Vec<u8>, i64)> {
-    (0..set.len()).map(|i| (png(set.image(i), 28, 28), i64::from(set.label(i)))).collect()
+    let labels = set.labels().unwrap();
+    (0..set.len()).map(|i| (png(set.image(i), 28, 28), i64::from(labels[i]))).collect()
 }
 
 /// A cache of few digits whose training rows `damage` has changed.
@@ -139,6 +140,8 @@ fn a_cached_dataset_loads_without_a_network() {
             let fashion = hub::fashion_mnist().unwrap();
             assert_eq!(fashion.name, "fashion-mnist");
             assert_eq!((&fashion.train, &fashion.test), (&dataset.test, &dataset.train));
+            let by_name = load("hub:mnist", None, AtMost::default()).unwrap();
+            assert_eq!((by_name.name.as_str(), by_name.train), ("mnist", dataset.train.clone()));
         },
     );
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use catvae_data::{
-    Error, IdxKind, ImageSet, parse_idx, read_idx, write_idx_images, write_idx_labels,
+    Error, FileDefect, IdxKind, ImageSet, parse_idx, read_idx, write_idx_images, write_idx_labels,
 };
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
@@ -23,12 +23,19 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn raw_error(bytes: &[u8]) -> Error {
-    parse_idx(bytes, Path::new("some-images"), IdxKind::Images).unwrap_err()
+fn raw_error(bytes: &[u8]) -> FileDefect {
+    defect(bytes, "some-images", IdxKind::Images)
 }
 
-fn gzip_error(bytes: &[u8]) -> Error {
-    parse_idx(bytes, Path::new("some-images.gz"), IdxKind::Images).unwrap_err()
+fn gzip_error(bytes: &[u8]) -> FileDefect {
+    defect(bytes, "some-images.gz", IdxKind::Images)
+}
+
+fn defect(bytes: &[u8], name: &str, kind: IdxKind) -> FileDefect {
+    match parse_idx(bytes, Path::new(name), kind) {
+        Err(Error::File { path, defect }) if path == Path::new(name) => defect,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// `IMAGES` with the byte at `at` replaced.
@@ -64,72 +71,88 @@ fn a_gzip_file_of_several_members_is_one_stream() {
 
 #[test]
 fn an_empty_file_is_called_empty() {
-    assert!(matches!(raw_error(&[]), Error::EmptyFile { .. }));
-    assert!(matches!(gzip_error(&[]), Error::EmptyFile { .. }));
+    assert!(matches!(raw_error(&[]), FileDefect::Empty));
+    assert!(matches!(gzip_error(&[]), FileDefect::Empty));
 }
 
 #[test]
 fn a_header_cut_off_is_told_from_cut_off_images() {
     assert!(matches!(
         raw_error(&IMAGES[..3]),
-        Error::TruncatedHeader { expected: 16, found: 3, .. }
+        FileDefect::TruncatedHeader { expected: 16, found: 3, .. }
     ));
     assert!(matches!(
         raw_error(&IMAGES[..15]),
-        Error::TruncatedHeader { expected: 16, found: 15, .. }
+        FileDefect::TruncatedHeader { expected: 16, found: 15, .. }
     ));
-    assert!(matches!(raw_error(&IMAGES[..27]), Error::Truncated { expected: 28, found: 27, .. }));
+    assert!(matches!(
+        raw_error(&IMAGES[..27]),
+        FileDefect::Truncated { expected: 28, found: 27, .. }
+    ));
     assert!(matches!(
         gzip_error(&gzip(&IMAGES[..15])),
-        Error::TruncatedHeader { expected: 16, found: 15, .. }
+        FileDefect::TruncatedHeader { expected: 16, found: 15, .. }
     ));
     assert!(matches!(
         gzip_error(&gzip(&IMAGES[..27])),
-        Error::Truncated { expected: 28, found: 27, .. }
+        FileDefect::Truncated { expected: 28, found: 27, .. }
     ));
 }
 
 #[test]
 fn bytes_after_the_images_are_refused() {
     let longer = [&IMAGES[..], &[0]].concat();
-    assert!(matches!(raw_error(&longer), Error::TrailingBytes { expected: 28, .. }));
-    assert!(matches!(gzip_error(&gzip(&longer)), Error::TrailingBytes { expected: 28, .. }));
+    assert!(matches!(raw_error(&longer), FileDefect::TrailingBytes { expected: 28, .. }));
+    assert!(matches!(gzip_error(&gzip(&longer)), FileDefect::TrailingBytes { expected: 28, .. }));
 }
 
 #[test]
 fn bytes_after_the_gzip_stream_are_refused() {
     let longer = [&gzip(&IMAGES)[..], b"more"].concat();
-    assert!(matches!(gzip_error(&longer), Error::CorruptGzip { .. } | Error::TruncatedGzip { .. }));
+    assert!(matches!(gzip_error(&longer), FileDefect::CorruptGzip(_)));
     let longer = [&gzip(&IMAGES)[..], b"much more than a gzip header is long"].concat();
-    assert!(matches!(gzip_error(&longer), Error::CorruptGzip { .. }));
+    assert!(matches!(gzip_error(&longer), FileDefect::CorruptGzip(_)));
+}
+
+#[test]
+fn empty_gzip_members_are_refused_wherever_they_stand() {
+    let (images, empty) = (gzip(&IMAGES), gzip(&[]));
+    for bytes in [[&images[..], &empty].concat(), [&empty[..], &images].concat()] {
+        let error = gzip_error(&bytes);
+        assert!(matches!(&error, FileDefect::CorruptGzip(_)), "{error}");
+        assert!(error.to_string().contains("a member without bytes"), "{error}");
+    }
 }
 
 #[test]
 fn a_wrong_magic_number_is_shown() {
     let error = raw_error(&with_byte(0, 0x89));
-    assert!(matches!(error, Error::WrongMagic { found: 0x8900_0803, expected: 0x803, .. }));
+    assert!(matches!(error, FileDefect::WrongMagic { found: 0x8900_0803, expected: 0x803, .. }));
     assert_eq!(
         error.to_string(),
-        "some-images: not an IDX file: it starts with 0x89000803, expected 0x00000803"
+        "not an IDX file: it starts with 0x89000803, expected 0x00000803"
     );
 }
 
 #[test]
 fn elements_that_are_not_bytes_are_refused() {
-    assert!(matches!(raw_error(&with_byte(2, 0x0d)), Error::WrongElementType { found: 0x0d, .. }));
+    assert!(matches!(
+        raw_error(&with_byte(2, 0x0d)),
+        FileDefect::WrongElementType { found: 0x0d, .. }
+    ));
 }
 
 #[test]
 fn swapped_image_and_label_files_are_recognised() {
-    assert!(matches!(raw_error(&LABELS), Error::WrongRank { found: 1, expected: 3, .. }));
-    let error = parse_idx(&IMAGES, Path::new("labels"), IdxKind::Labels).unwrap_err();
-    assert!(matches!(error, Error::WrongRank { found: 3, expected: 1, .. }));
+    assert!(matches!(raw_error(&LABELS), FileDefect::WrongRank { found: 1, expected: 3, .. }));
+    let error = defect(&IMAGES, "labels", IdxKind::Labels);
+    assert!(matches!(error, FileDefect::WrongRank { found: 3, expected: 1, .. }));
 }
 
 #[test]
 fn a_zero_dimension_is_refused() {
     for at in [7, 11, 15] {
-        let Error::ZeroDimension { dims, .. } = raw_error(&with_byte(at, 0)) else {
+        let FileDefect::ZeroDimension { dims, .. } = raw_error(&with_byte(at, 0)) else {
             panic!("byte {at}");
         };
         assert!(dims.contains(&0));
@@ -139,13 +162,13 @@ fn a_zero_dimension_is_refused() {
 #[test]
 fn dimensions_that_no_memory_holds_are_refused() {
     let error = raw_error(&header([u32::MAX; 3]));
-    assert!(matches!(error, Error::TooLarge { dims, .. } if dims == [u32::MAX; 3]));
+    assert!(matches!(error, FileDefect::TooLarge { dims, .. } if dims == [u32::MAX; 3]));
 }
 
 #[test]
 fn a_file_that_promises_more_than_it_has_is_cut_off() {
     let error = raw_error(&header([1 << 31, 28, 28]));
-    assert!(matches!(error, Error::Truncated { found: 16, .. }));
+    assert!(matches!(error, FileDefect::Truncated { found: 16, .. }));
 }
 
 #[test]
@@ -154,14 +177,14 @@ fn a_gzip_file_that_promises_the_implausible_is_refused_unread() {
     let error = gzip_error(&gzip(&header([1 << 31, 28, 28])));
     assert!(matches!(
         error,
-        Error::ImplausibleCompression { promised, .. } if promised == 16 + (784 << 31)
+        FileDefect::ImplausibleCompression { promised, .. } if promised == 16 + (784 << 31)
     ));
 }
 
 #[test]
 fn the_suffix_and_the_content_must_agree_on_gzip() {
-    assert!(matches!(gzip_error(&IMAGES), Error::NotGzip { .. }));
-    assert!(matches!(raw_error(&gzip(&IMAGES)), Error::GzipWithoutSuffix { .. }));
+    assert!(matches!(gzip_error(&IMAGES), FileDefect::NotGzip));
+    assert!(matches!(raw_error(&gzip(&IMAGES)), FileDefect::GzipWithoutSuffix));
 }
 
 #[test]
@@ -169,7 +192,7 @@ fn a_gzip_stream_cut_off_anywhere_is_an_error() {
     let bytes = gzip(&IMAGES);
     for len in 2..bytes.len() {
         let error = gzip_error(&bytes[..len]);
-        assert!(matches!(error, Error::TruncatedGzip { .. }), "{len} bytes: {error}");
+        assert!(matches!(error, FileDefect::TruncatedGzip), "{len} bytes: {error}");
     }
 }
 
@@ -185,14 +208,20 @@ fn a_flipped_bit_in_gzip_data_is_found_by_the_checksum() {
 }
 
 #[test]
+fn a_name_cannot_command_a_terminal() {
+    let error = read_idx(Path::new("\u{1b}]0;title\u{7}"), IdxKind::Images).unwrap_err();
+    assert!(error.to_string().starts_with("\\u{1b}]0;title\\u{7}: "), "{error}");
+}
+
+#[test]
 fn missing_files_and_folders_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("nothing");
     let error = read_idx(&missing, IdxKind::Images).unwrap_err();
-    assert!(matches!(&error, Error::Io { path, .. } if *path == missing));
+    assert!(matches!(&error, Error::File { path, defect: FileDefect::Io(_) } if *path == missing));
     assert!(error.to_string().starts_with(missing.to_str().unwrap()));
     let error = read_idx(dir.path(), IdxKind::Images).unwrap_err();
-    assert!(matches!(error, Error::NotAFile { .. }));
+    assert!(matches!(error, Error::File { defect: FileDefect::NotAFile, .. }));
 }
 
 #[test]
@@ -200,7 +229,7 @@ fn writing_leaves_the_named_file_and_nothing_beside_it() {
     let dir = tempfile::tempdir().unwrap();
     let set = ImageSet::new(vec![9; 12], vec![1, 2], 2, 3).unwrap();
     write_idx_images(&dir.path().join("images.gz"), &set).unwrap();
-    write_idx_labels(&dir.path().join("labels"), &set).unwrap();
+    write_idx_labels(&dir.path().join("labels"), &[1, 2]).unwrap();
     let mut names: Vec<_> =
         fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
@@ -211,9 +240,8 @@ fn writing_leaves_the_named_file_and_nothing_beside_it() {
 #[test]
 fn writing_into_a_missing_folder_is_an_error_that_names_the_file() {
     let path = tempfile::tempdir().unwrap().path().join("gone").join("labels");
-    let set = ImageSet::new(vec![9], vec![1], 1, 1).unwrap();
-    let error = write_idx_labels(&path, &set).unwrap_err();
-    assert!(matches!(error, Error::Io { path: named, .. } if named == path));
+    let error = write_idx_labels(&path, &[1]).unwrap_err();
+    assert!(matches!(error, Error::File { path: named, .. } if named == path));
 }
 
 /// What a parse may do with any bytes: fail, or give what the header says.
@@ -283,7 +311,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let path = |name| dir.path().join(format!("{name}{suffix}"));
         write_idx_images(&path("images"), &set).unwrap();
-        write_idx_labels(&path("labels"), &set).unwrap();
+        write_idx_labels(&path("labels"), &labels).unwrap();
         let read = read_idx(&path("images"), IdxKind::Images).unwrap();
         prop_assert_eq!(read.dims, [labels.len(), rows, cols]);
         prop_assert_eq!(read.data, images);

@@ -1,8 +1,8 @@
-//! Claims about image sets: checked construction, subsets, class balance, checksums.
+//! Claims about image sets: checked construction, optional labels, checksums.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests stop at what fails")]
 
-use catvae_data::{Error, ImageSet, digits_with};
+use catvae_data::{Error, ImageSet};
 
 fn four_images() -> ImageSet {
     ImageSet::new((0..24).collect(), vec![3, 1, 3, 0], 2, 3).unwrap()
@@ -13,14 +13,20 @@ fn images_and_labels_are_where_they_were_put() {
     let set = four_images();
     assert_eq!((set.len(), set.rows(), set.cols(), set.pixels_per_image()), (4, 2, 3, 6));
     assert_eq!(set.image(1), [6, 7, 8, 9, 10, 11]);
-    assert_eq!(set.label(1), 1);
+    assert_eq!(set.labels(), Some(&[3, 1, 3, 0][..]));
     assert!(!set.is_empty());
 }
 
 #[test]
 fn a_wrong_number_of_pixels_is_refused() {
     let error = ImageSet::new(vec![0; 23], vec![0; 4], 2, 3).unwrap_err();
-    assert!(matches!(error, Error::PixelCount { n_labels: 4, rows: 2, cols: 3, n_bytes: 23 }));
+    assert!(matches!(
+        error,
+        Error::PixelCount { n_labels: Some(4), rows: 2, cols: 3, n_bytes: 23 }
+    ));
+    assert_eq!(error.to_string(), "23 bytes are not 4 images of 2x3 pixels");
+    let error = ImageSet::new(vec![0; 23], None, 2, 3).unwrap_err();
+    assert_eq!(error.to_string(), "23 bytes are not whole images of 2x3 pixels");
     // A product that overflows is a wrong number too.
     let error = ImageSet::new(vec![0; 4], vec![0; 4], usize::MAX, 2).unwrap_err();
     assert!(matches!(error, Error::PixelCount { .. }));
@@ -33,68 +39,18 @@ fn images_without_pixels_are_refused() {
 }
 
 #[test]
-fn a_subset_holds_the_chosen_images_in_the_chosen_order() {
-    let subset = four_images().subset(&[3, 0, 3]).unwrap();
-    assert_eq!(subset.labels(), [0, 3, 0]);
-    assert_eq!(subset.image(0), subset.image(2));
-    assert_eq!(subset.image(1), [0, 1, 2, 3, 4, 5]);
-}
-
-#[test]
-fn a_subset_past_the_end_names_the_index() {
-    let error = four_images().subset(&[0, 4, 9]).unwrap_err();
-    assert!(matches!(error, Error::IndexOutOfRange { index: 4, len: 4 }));
+fn images_need_no_labels() {
+    let set = ImageSet::new((0..24).collect(), None, 2, 3).unwrap();
+    assert_eq!((set.len(), set.labels(), set.take(1).labels()), (4, None, None));
+    assert_ne!(set.checksum(), four_images().checksum());
 }
 
 #[test]
 fn take_cuts_after_n_images_and_never_fails() {
     let set = four_images();
-    assert_eq!(set.take(2), set.subset(&[0, 1]).unwrap());
+    assert_eq!(set.take(2), ImageSet::new((0..12).collect(), vec![3, 1], 2, 3).unwrap());
     assert_eq!(set.take(9), set);
     assert!(set.take(0).is_empty());
-}
-
-#[test]
-fn a_balanced_set_has_as_many_images_of_every_class() {
-    let set = digits_with(3, 400, 0).train;
-    let balanced = set.class_balanced(20, 1).unwrap();
-    assert_eq!(balanced.len(), 200);
-    for label in 0..10 {
-        assert_eq!(balanced.labels().iter().filter(|&&l| l == label).count(), 20);
-    }
-    assert_eq!(balanced, set.class_balanced(20, 1).unwrap());
-    assert_ne!(balanced, set.class_balanced(20, 2).unwrap());
-}
-
-#[test]
-fn balancing_draws_without_replacement() {
-    let set = digits_with(3, 400, 0).train;
-    let balanced = set.class_balanced(25, 1).unwrap();
-    let mut images: Vec<&[u8]> = (0..balanced.len()).map(|index| balanced.image(index)).collect();
-    images.sort_unstable();
-    images.dedup();
-    assert_eq!(images.len(), 250);
-}
-
-#[test]
-fn every_image_of_a_class_is_drawn_equally_often() {
-    // 8 images of one class, 3 drawn, 4,000 times: each is drawn 1,500 times in the mean with a
-    // variance of 4,000 * 3/8 * 5/8. Four standard deviations for eight counts: alpha = 5e-4.
-    let set = ImageSet::new((0..8).collect(), vec![0; 8], 1, 1).unwrap();
-    let mut counts = [0i32; 8];
-    for seed in 0..4_000 {
-        for &pixel in set.class_balanced(3, seed).unwrap().images() {
-            counts[usize::from(pixel)] += 1;
-        }
-    }
-    let sd = (4_000.0f64 * 3.0 / 8.0 * 5.0 / 8.0).sqrt();
-    assert!(counts.iter().all(|&n| f64::from((n - 1_500).abs()) < 4.0 * sd), "{counts:?}");
-}
-
-#[test]
-fn a_class_that_is_too_small_is_named() {
-    let error = four_images().class_balanced(2, 0).unwrap_err();
-    assert!(matches!(error, Error::ClassTooSmall { label: 0, available: 1, requested: 2 }));
 }
 
 #[test]

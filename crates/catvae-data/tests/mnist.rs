@@ -68,5 +68,5 @@ fn mnist_loads_as_sixty_and_ten_thousand_images() {
     assert_eq!(dataset.name, "mnist");
     assert_eq!((dataset.train.len(), dataset.test.len()), (60_000, 10_000));
     assert_eq!((dataset.train.rows(), dataset.test.cols()), (28, 28));
-    assert_eq!(dataset.train.labels()[..5], [5, 0, 4, 1, 9]);
+    assert_eq!(dataset.train.labels().unwrap()[..5], [5, 0, 4, 1, 9]);
 }

@@ -9,7 +9,7 @@ use gumbel_core::estimators::Estimator;
 fn step(c: &mut Criterion) {
     let data = digits_with(0, 100, 0).train;
     let images = data.images().iter().map(|&byte| f32::from(byte) / 255.0).collect();
-    let batch = Batch { images, len: data.len(), indices: Vec::new() };
+    let batch = Batch { images, len: data.len(), ..Batch::default() };
 
     let mut group = c.benchmark_group("step");
     group.throughput(Throughput::Elements(batch.len as u64)).sample_size(50);

@@ -70,7 +70,7 @@ impl<'a, M: Model> EstimatorLab<'a, M> {
         let Some(batch_size) = NonZeroUsize::new(images.len()) else {
             return Err(Error::TooFewImages { what: "the test set", n_images: 0, needed: 1 });
         };
-        let batches = Batches { batch_size, shuffle_seed: None, binarization, drop_last: false };
+        let batches = Batches { batch_size, shuffle_seed: None, binarization };
         let pixels = batches.epoch(images, 0, 0).flat_map(|batch| batch.images).collect();
         let shape = (images.len(), images.pixels_per_image());
         let images = Tensor::from_vec(pixels, shape, device)?;

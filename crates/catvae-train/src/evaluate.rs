@@ -136,7 +136,6 @@ fn for_each_batch(
         batch_size: BATCH,
         shuffle_seed: None,
         binarization: fixed(binarization),
-        drop_last: false,
     };
     for batch in batches.epoch(images, 0, 0) {
         let tensor =

@@ -247,7 +247,6 @@ impl Trainer {
             batch_size: NonZeroUsize::new(settings.batch_size).unwrap_or(NonZeroUsize::MIN),
             shuffle_seed: Some(settings.seed),
             binarization: self.config.data.binarization,
-            drop_last: false,
         };
         let n_batches = batches.n_batches(&dataset.train);
         let epoch = self.position.epochs_done;
@@ -443,7 +442,7 @@ mod tests {
                 let len = [13, 1, 16, 9, 2, 5][step];
                 let images =
                     (0..len).flat_map(|i| data.image(7 * step + i)).map(|&p| f32::from(p) / 255.0);
-                let batch = Batch { images: images.collect(), len, indices: Vec::new() };
+                let batch = Batch { images: images.collect(), len, ..Batch::default() };
                 let loss = trainer.step(&batch, 0.7).unwrap();
                 losses.push([loss.bce, loss.kl, loss.bce_unrelaxed.unwrap()]);
             }
@@ -503,7 +502,7 @@ mod tests {
             };
             let before = weights(&trainer);
 
-            let batch = Batch { images: vec![0.5; 8], len: 2, indices: Vec::new() };
+            let batch = Batch { images: vec![0.5; 8], len: 2, ..Batch::default() };
             let error = trainer.step(&batch, 100.0).unwrap_err().to_string();
             let [start, checkpoint] =
                 ["the unrelaxed loss is ", "Last good checkpoint: run/checkpoints/step-"];

@@ -8,7 +8,7 @@ use catvae_data::codes::{Array, npz_bytes};
 use catvae_model::Model;
 use gumbel_core::{Generator, gumbel_max};
 
-use crate::args::{EncodeArgs, Part};
+use crate::args::EncodeArgs;
 use crate::grid::write_file;
 use crate::pictures;
 use crate::progress::print_line;
@@ -20,11 +20,7 @@ const BATCH: usize = 1000;
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
-    let dataset = run.dataset(&args.run)?;
-    let images = match args.part {
-        Part::Train => dataset.train,
-        Part::Test => dataset.test,
-    };
+    let images = run.images(&args.run, args.part)?;
     let mut generator = Generator::new(args.seed);
     let mut codes: Vec<u32> = Vec::with_capacity(images.len() * run.config.model.n_latents);
     for batch in pictures::batches(&images, BATCH, run.config.data.binarization) {
@@ -39,18 +35,19 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     }
     let shape = vec![images.len(), run.config.model.n_latents];
     let codes = codes.into_iter().map(i64::from).collect();
-    let labels = images.labels().iter().map(|&label| i64::from(label)).collect();
-    let arrays = [
-        Array { name: "codes", shape: shape.clone(), values: codes },
-        Array { name: "labels", shape: vec![images.len()], values: labels },
-    ];
+    let mut arrays = vec![Array { name: "codes", shape: shape.clone(), values: codes }];
+    if let Some(labels) = images.labels() {
+        let values = labels.iter().map(|&label| i64::from(label)).collect();
+        arrays.push(Array { name: "labels", shape: vec![images.len()], values });
+    }
     write_file(&args.out, &npz_bytes(&arrays)?)?;
+    let labels =
+        images.labels().map_or(String::new(), |labels| format!(" and labels ({})", labels.len()));
     print_line(&format!(
-        "{}: codes ({}, {}) and labels ({}) as int64",
+        "{}: codes ({}, {}){labels} as int64",
         args.out.display(),
         shape[0],
-        shape[1],
-        shape[0]
+        shape[1]
     ));
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use gumbel_core::Generator;
 use gumbel_core::estimators::Estimator;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::args::EstimatorsArgs;
+use crate::args::{EstimatorsArgs, Part};
 use crate::plot::{EstimatorRow, draw_estimators};
 use crate::progress::print_line;
 use crate::run::OpenRun;
@@ -17,7 +17,7 @@ use crate::run::OpenRun;
 pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
-    let images = run.dataset(&args.run)?.test.take(args.images.get());
+    let images = run.images(&args.run, Part::Test)?.take(args.images.get());
     let lab = EstimatorLab::new(&run.model, &images, run.config.data.binarization, &device)?;
     let chosen = choose(args, &lab)?;
 

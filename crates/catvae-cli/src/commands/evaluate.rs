@@ -7,14 +7,14 @@ use catvae_train::{evaluate as evaluate_model, importance_weighted_bound, stream
 use gumbel_core::Generator;
 use indicatif::ProgressBar;
 
-use crate::args::EvaluateArgs;
+use crate::args::{EvaluateArgs, Part};
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
-    let test = run.dataset(&args.run)?.test;
+    let test = run.images(&args.run, Part::Test)?;
     let binarization = run.config.data.binarization;
     // The draws that training evaluates with: the last epoch's numbers come out again.
     let mut generator = Generator::new(run.config.training.seed).stream(stream::EVALUATION);
@@ -52,8 +52,9 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         print_line(&object.to_string());
     } else {
         print_line(&format!(
-            "{} test images, model of step {}, exact discrete samples, nats per image:",
+            "{} {} images, model of step {}, exact discrete samples, nats per image:",
             test.len(),
+            if args.run.images.is_some() { "given" } else { "test" },
             run.step
         ));
         print_line(&format!("  negative ELBO            {:11.3}", result.neg_elbo));

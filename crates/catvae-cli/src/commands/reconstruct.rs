@@ -6,7 +6,7 @@ use anyhow::Result;
 use catvae_train::stream;
 use gumbel_core::Generator;
 
-use crate::args::ReconstructArgs;
+use crate::args::{Part, ReconstructArgs};
 use crate::pictures;
 use crate::progress::print_line;
 use crate::run::OpenRun;
@@ -14,7 +14,7 @@ use crate::run::OpenRun;
 pub(crate) fn reconstruct(args: &ReconstructArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
-    let test = run.dataset(&args.run)?.test;
+    let test = run.images(&args.run, Part::Test)?;
     let mut generator = Generator::new(run.config.training.seed).stream(stream::PICTURES);
     let binarization = run.config.data.binarization;
     pictures::reconstructions(&run.model, &test, binarization, &device, &mut generator, &args.out)?;

@@ -46,7 +46,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
             let trainer = Trainer::new(config.clone(), device.clone())?;
             let run = match out {
                 Some(out) => RunDir::new(out),
-                None => claim_folder(&config.data.dataset)?,
+                None => claim_folder(&dataset.name)?,
             };
             let run = run.lock()?;
             run.check_unused()?;

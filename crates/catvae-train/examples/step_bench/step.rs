@@ -36,11 +36,10 @@ pub(crate) struct Step {
 impl Step {
     pub(crate) fn new(images: &Path) -> Result<Self> {
         let idx = read_idx(images, IdxKind::Images)?;
-        let &[n_images, rows, cols] = idx.dims.as_slice() else {
+        let &[_, rows, cols] = idx.dims.as_slice() else {
             return Err("the file holds no images".into());
         };
-        // The step has no use for labels.
-        let images = ImageSet::new(idx.data, vec![0; n_images], rows, cols)?;
+        let images = ImageSet::new(idx.data, None, rows, cols)?;
 
         let config = TrainConfig {
             model: ModelConfig::mlp([images.rows(), images.cols()], &[512, 256], [30, 10]),
@@ -56,7 +55,6 @@ impl Step {
             batch_size: BATCH_SIZE,
             shuffle_seed: Some(config.training.seed),
             binarization: Binarization::Grey,
-            drop_last: true,
         };
         Ok(Self {
             trainer: Trainer::new(config, Device::Cpu)?,

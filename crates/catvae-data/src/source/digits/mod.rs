@@ -12,8 +12,33 @@ mod ink;
 use rayon::prelude::*;
 
 use self::ink::{COLS, N_PIXELS, ROWS};
+use super::{AtMost, Images, Source};
 use crate::random::{self, Purpose};
-use crate::{Dataset, ImageSet};
+use crate::{Dataset, ImageSet, Result};
+
+/// The dataset `digits`.
+pub(super) struct Digits;
+
+impl Source for Digits {
+    fn usage(&self) -> &'static str {
+        "`digits` (drawn by the program)"
+    }
+
+    fn by_name(&self, name: &str, at_most: AtMost) -> Option<Result<Images>> {
+        // Only those asked for are drawn: the first ones are the same however many follow.
+        let n_train = at_most.n_train.unwrap_or(N_TRAIN).min(N_TRAIN);
+        let n_test = at_most.n_test.unwrap_or(N_TEST).min(N_TEST);
+        (name == "digits").then(|| {
+            let Dataset { train, test, .. } = digits_with(SEED, n_train, n_test);
+            Ok(Images::Split { train, test })
+        })
+    }
+}
+
+/// Everyone has the same digits.
+const SEED: u64 = 0;
+const N_TRAIN: usize = 60_000;
+const N_TEST: usize = 10_000;
 
 /// 60,000 training and 10,000 test images of 28x28 pixels in ten classes: MNIST's shape.
 ///
@@ -21,7 +46,7 @@ use crate::{Dataset, ImageSet};
 /// number of threads; and only arithmetic that IEEE 754 fixes to the bit is used, so that it gives
 /// them on every machine.
 pub fn digits(seed: u64) -> Dataset {
-    digits_with(seed, 60_000, 10_000)
+    digits_with(seed, N_TRAIN, N_TEST)
 }
 
 /// The first `n_train` and `n_test` images of [`digits`]; no set grows past `u32::MAX`.
@@ -56,5 +81,5 @@ fn draw_set(seed: u64, first_stream: u64, n_images: usize) -> ImageSet {
             ink::draw(&strokes, image);
         },
     );
-    ImageSet::from_parts(images, labels, ROWS, COLS)
+    ImageSet::from_parts(images, Some(labels), ROWS, COLS)
 }

@@ -4,13 +4,16 @@
 //! each dimension as a 32-bit big-endian number, then the elements, last dimension fastest.
 //! <http://yann.lecun.com/exdb/mnist/>
 
-use std::fs::{self, File};
+mod gzip;
+mod write;
+
+use std::cmp::Ordering;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
-
-use crate::{Error, Result};
+use self::gzip::Members;
+pub use self::write::{write_idx_images, write_idx_labels};
+use crate::{FileDefect, Result, file};
 
 /// What an IDX file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +39,11 @@ pub struct Idx {
 /// faster than bytes arrive: a small file that promises much costs nothing.
 ///
 /// # Errors
-/// One variant of [`Error`] for each defect; all name the file.
+/// [`Error::File`](crate::Error::File) with one variant of [`FileDefect`] for each defect.
 pub fn read_idx(path: &Path, kind: IdxKind) -> Result<Idx> {
-    let io_error = |source| Error::Io { path: path.to_owned(), source };
-    // Asked before opening, since opening a pipe waits for its writer.
-    if !fs::metadata(path).map_err(io_error)?.is_file() {
-        return Err(Error::NotAFile { path: path.to_owned() });
-    }
-    let file = File::open(path).map_err(io_error)?;
-    let file_len = file.metadata().map_err(io_error)?.len();
-    parse(BufReader::new(file), file_len, path, kind)
+    file::open(path)
+        .and_then(|(file, len)| parse(BufReader::new(file), len, has_gzip_suffix(path), kind))
+        .map_err(FileDefect::at(path))
 }
 
 /// Parses the bytes of a file that would lie at `path`, exactly as [`read_idx`] does.
@@ -53,7 +51,7 @@ pub fn read_idx(path: &Path, kind: IdxKind) -> Result<Idx> {
 /// # Errors
 /// As [`read_idx`].
 pub fn parse_idx(bytes: &[u8], path: &Path, kind: IdxKind) -> Result<Idx> {
-    parse(bytes, bytes.len() as u64, path, kind)
+    parse(bytes, bytes.len() as u64, has_gzip_suffix(path), kind).map_err(FileDefect::at(path))
 }
 
 impl IdxKind {
@@ -86,36 +84,50 @@ const ALWAYS_PLAUSIBLE: u64 = 16 << 20;
 /// MNIST shrinks to a fifth and binarised MNIST to a twentieth; deflate itself ends at 1032.
 const MAX_PLAUSIBLE_RATIO: u64 = 200;
 
-fn parse(mut reader: impl BufRead, file_len: u64, path: &Path, kind: IdxKind) -> Result<Idx> {
+fn parse(
+    mut reader: impl BufRead,
+    file_len: u64,
+    is_gzip: bool,
+    kind: IdxKind,
+) -> Result<Idx, FileDefect> {
     if file_len == 0 {
-        return Err(Error::EmptyFile { path: path.to_owned() });
+        return Err(FileDefect::Empty);
     }
-    let start = reader.fill_buf().map_err(|e| read_error(path, false, e))?;
-    let starts_as_gzip = start.starts_with(&GZIP_MAGIC);
-    let is_gzip = has_gzip_suffix(path);
+    let starts_as_gzip = reader.fill_buf()?.starts_with(&GZIP_MAGIC);
     match (is_gzip, starts_as_gzip) {
-        (true, false) => Err(Error::NotGzip { path: path.to_owned() }),
-        (false, true) => Err(Error::GzipWithoutSuffix { path: path.to_owned() }),
-        (true, true) => {
-            let mut reader = MultiGzDecoder::new(reader);
-            let header = Header::read(&mut reader, path, kind, true)?;
-            if header.file_len > ALWAYS_PLAUSIBLE
-                && header.file_len / MAX_PLAUSIBLE_RATIO > file_len
-            {
-                return Err(Error::ImplausibleCompression {
-                    path: path.to_owned(),
-                    compressed: file_len,
-                    promised: header.file_len,
-                });
-            }
-            header.read_elements(reader, path, true)
-        }
+        (true, false) => Err(FileDefect::NotGzip),
+        (false, true) => Err(FileDefect::GzipWithoutSuffix),
+        (true, true) => parse_gzip(reader, file_len, kind).map_err(|defect| match defect {
+            FileDefect::Io(error) => match error.kind() {
+                io::ErrorKind::UnexpectedEof => FileDefect::TruncatedGzip,
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                    FileDefect::CorruptGzip(error)
+                }
+                _ => FileDefect::Io(error),
+            },
+            defect => defect,
+        }),
         (false, false) => {
-            let header = Header::read(&mut reader, path, kind, false)?;
-            header.check_len(file_len, path)?;
-            header.read_elements(reader, path, false)
+            let header = Header::read(&mut reader, kind)?;
+            header.check_len(file_len)?;
+            header.read_elements(reader)
         }
     }
+}
+
+fn parse_gzip(reader: impl BufRead, compressed: u64, kind: IdxKind) -> Result<Idx, FileDefect> {
+    let mut reader = Members::new(reader);
+    let header = Header::read(&mut reader, kind)?;
+    check_plausible(header.file_len, compressed)?;
+    header.read_elements(reader)
+}
+
+/// Refuses `promised` bytes of pixels in a compressed file, or in several, that can hardly hold them.
+pub(crate) fn check_plausible(promised: u64, compressed: u64) -> Result<(), FileDefect> {
+    if promised > ALWAYS_PLAUSIBLE && promised / MAX_PLAUSIBLE_RATIO > compressed {
+        return Err(FileDefect::ImplausibleCompression { compressed, promised });
+    }
+    Ok(())
 }
 
 struct Header {
@@ -127,47 +139,40 @@ struct Header {
 }
 
 impl Header {
-    fn read(reader: &mut impl Read, path: &Path, kind: IdxKind, is_gzip: bool) -> Result<Self> {
+    fn read(reader: &mut impl Read, kind: IdxKind) -> Result<Self, FileDefect> {
         let mut bytes = Vec::new();
-        reader
-            .take(kind.header_len())
-            .read_to_end(&mut bytes)
-            .map_err(|e| read_error(path, is_gzip, e))?;
-        let path = path.to_owned();
+        reader.take(kind.header_len()).read_to_end(&mut bytes)?;
         let words: Vec<u32> = bytes
             .chunks_exact(4)
             .map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]))
             .collect();
-        let truncated = |path| Error::TruncatedHeader {
-            path,
-            expected: kind.header_len(),
-            found: bytes.len() as u64,
-        };
+        let (expected, found) = (kind.header_len(), bytes.len() as u64);
+        let truncated = FileDefect::TruncatedHeader { expected, found };
         // The magic number is judged before the header's length: a label file read as images may
         // be shorter than an image header, and what is wrong with it is its kind.
         let Some((&magic, dims)) = words.split_first() else {
-            return Err(truncated(path));
+            return Err(truncated);
         };
         let [zero_a, zero_b, element_type, rank] = magic.to_be_bytes();
         if (zero_a, zero_b) != (0, 0) {
-            return Err(Error::WrongMagic { path, found: magic, expected: kind.magic() });
+            return Err(FileDefect::WrongMagic { found: magic, expected: kind.magic() });
         }
         if element_type != UNSIGNED_BYTE {
-            return Err(Error::WrongElementType { path, found: element_type });
+            return Err(FileDefect::WrongElementType { found: element_type });
         }
         if rank != kind.rank() {
-            return Err(Error::WrongRank { path, found: rank, expected: kind.rank() });
+            return Err(FileDefect::WrongRank { found: rank, expected: kind.rank() });
         }
-        if (bytes.len() as u64) < kind.header_len() {
-            return Err(truncated(path));
+        if found < expected {
+            return Err(truncated);
         }
         if dims.contains(&0) {
-            return Err(Error::ZeroDimension { path, dims: dims.to_vec() });
+            return Err(FileDefect::ZeroDimension { dims: dims.to_vec() });
         }
         // Three 32-bit factors overflow 64 bits, never 128.
         let n_elements: u128 = dims.iter().map(|&dim| u128::from(dim)).product();
         let Ok(n_elements) = isize::try_from(n_elements) else {
-            return Err(Error::TooLarge { path, dims: dims.to_vec() });
+            return Err(FileDefect::TooLarge { dims: dims.to_vec() });
         };
         let n_elements = n_elements.unsigned_abs();
         Ok(Self {
@@ -177,42 +182,24 @@ impl Header {
         })
     }
 
-    fn check_len(&self, found: u64, path: &Path) -> Result<()> {
+    fn check_len(&self, found: u64) -> Result<(), FileDefect> {
         let expected = self.file_len;
         match found.cmp(&expected) {
-            std::cmp::Ordering::Less => {
-                Err(Error::Truncated { path: path.to_owned(), expected, found })
-            }
-            std::cmp::Ordering::Equal => Ok(()),
-            std::cmp::Ordering::Greater => {
-                Err(Error::TrailingBytes { path: path.to_owned(), expected })
-            }
+            Ordering::Less => Err(FileDefect::Truncated { expected, found }),
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(FileDefect::TrailingBytes { expected }),
         }
     }
 
     /// Reads the elements and makes sure that nothing follows them.
-    fn read_elements(self, reader: impl Read, path: &Path, is_gzip: bool) -> Result<Idx> {
+    fn read_elements(self, reader: impl Read) -> Result<Idx, FileDefect> {
         let mut data = Vec::new();
         // One byte more than promised: it shows what is too long, and asking for it lets the
         // gzip reader reach the end of its stream and compare the checksum there.
-        reader
-            .take(self.n_elements as u64 + 1)
-            .read_to_end(&mut data)
-            .map_err(|e| read_error(path, is_gzip, e))?;
+        reader.take(self.n_elements as u64 + 1).read_to_end(&mut data)?;
         let header_len = self.file_len - self.n_elements as u64;
-        self.check_len(header_len + data.len() as u64, path)?;
+        self.check_len(header_len + data.len() as u64)?;
         data.shrink_to_fit();
         Ok(Idx { dims: self.dims, data })
-    }
-}
-
-fn read_error(path: &Path, is_gzip: bool, source: io::Error) -> Error {
-    let path = path.to_owned();
-    match source.kind() {
-        io::ErrorKind::UnexpectedEof if is_gzip => Error::TruncatedGzip { path },
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData if is_gzip => {
-            Error::CorruptGzip { path, source }
-        }
-        _ => Error::Io { path, source },
     }
 }

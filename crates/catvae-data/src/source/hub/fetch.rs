@@ -117,7 +117,7 @@ fn cached_files(source: &Source) -> Result<Vec<PathBuf>> {
 /// Makes sure that every row holds one image of 28x28 pixels and one label of a byte.
 fn check_file(path: &Path) -> Result<()> {
     let defect = |message: String| Error::HubFile { path: path.to_owned(), message };
-    let file = File::open(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let file = File::open(path).map_err(Error::io(path))?;
     let reader = SerializedFileReader::new(file).map_err(|error| defect(error.to_string()))?;
     let promised = reader.metadata().file_metadata().num_rows();
     let rows = reader.get_row_iter(None).map_err(|error| defect(error.to_string()))?;
