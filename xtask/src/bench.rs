@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Prints the step's rate and the time of each of its operations.
 fn break_down(args: &Args) -> Result<()> {
-    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref())?)?;
+    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref()))?;
     let ours = built_executable(STEP_BENCH)?;
     let threads = thread_count(args)?;
     let mut side = Side::start(Command::new(&ours), threads, images.path())?;
@@ -119,7 +119,7 @@ fn criterion(flags: &[String]) -> Command {
 fn compare(args: &Args) -> Result<()> {
     // First what is quick to fail.
     args.python.script("bench_pytorch.py", &["torch", "numpy"])?;
-    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref())?)?;
+    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref()))?;
     let ours = built_executable(STEP_BENCH)?;
     let burn = if args.no_burn { None } else { Some(build_burn()?) };
     let threads = thread_count(args)?;
@@ -178,7 +178,7 @@ fn compare(args: &Args) -> Result<()> {
 
 /// burn's program, built in release. Its first build takes minutes.
 fn build_burn() -> Result<PathBuf> {
-    let package = workspace::root()?.join("peers/burn");
+    let package = workspace::root().join("peers/burn");
     let mut command = cargo();
     command.args(["build", "--release", "--locked", "--manifest-path"]);
     command.arg(package.join("Cargo.toml")).arg("--target-dir").arg(package.join("target"));

@@ -26,14 +26,11 @@ pub(crate) struct Args {
 
 /// Downloads MNIST if needed, builds `catvae`, and runs each of its commands on one run folder.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let root = workspace::root()?;
-    let data = Name::Mnist.folder(args.data_dir.as_deref())?;
-    if !download::is_complete(Name::Mnist, &data)? {
-        download::fetch_dataset(Name::Mnist, &[], &data)?;
-    }
+    let data = Name::Mnist.folder(args.data_dir.as_deref());
+    download::fetch(Name::Mnist, &[], &data)?;
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => first_free(&root.join("runs"), "article"),
+        None => first_free(&workspace::root().join("runs"), "article"),
     };
 
     let catvae = build_catvae()?;
