@@ -37,34 +37,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for command in &mut commands(&catvae, &data, &out, &args.flags) {
         process::run(command)?;
     }
-    let evaluation =
-        process::stdout_of(Command::new(&catvae).arg("evaluate").arg(&out).arg("--json"))?;
+    let mut evaluate = Command::new(&catvae);
+    evaluate.arg("evaluate").arg(&out).arg("--json");
+    eprintln!("$ {}", process::shown(&evaluate));
+    let evaluation = process::stdout_of(&mut evaluate)?;
     let evaluation_path = out.join("evaluation.json");
     fs::write(&evaluation_path, &evaluation)
         .with_context(|| format!("cannot write {}", evaluation_path.display()))?;
 
-    print!("{evaluation}");
-    println!("The run lies in {}:", out.display());
-    for (name, what) in CONTENTS {
-        if out.join(name).exists() {
-            println!("  {name:<20} {what}");
-        }
-    }
+    print!("{}: {evaluation}", evaluation_path.display());
+    println!("Pictures of this model: samples.png and reconstructions.png beside it");
     Ok(())
 }
-
-/// What a reader of the run folder looks for.
-const CONTENTS: [(&str, &str); 9] = [
-    ("config.toml", "every setting, version and checksum"),
-    ("metrics.jsonl", "one line per epoch"),
-    ("curves.png", "objectives over the epochs"),
-    ("evaluation.json", "the test objective"),
-    ("samples.png", "images drawn from the prior"),
-    ("reconstructions.png", "test images above their reconstructions"),
-    ("samples", "samples after each epoch"),
-    ("reconstructions", "reconstructions after each epoch"),
-    ("checkpoints", "model, optimiser and state, to resume or to load"),
-];
 
 /// Train, sample, reconstruct.
 fn commands(catvae: &Path, data: &Path, out: &Path, flags: &[OsString]) -> [Command; 3] {
