@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: the criterion benches and where the step's time goes; with `--peers` the training step and the sampler beside PyTorch's and burn's.
+//! `cargo xtask bench`: the criterion benches, and the time of each part of a training step. With `--peers`: the step and
+//! the sampler beside PyTorch's and burn's.
 //!
-//! Peers are measured in rounds: within each, every side does the same work right after the other, in an order that
-//! is turned around from round to round, so that a slow minute of the machine falls on both. While one side
-//! works the others wait for input.
+//! Peers are measured in rounds. In each round all sides do the same work, one after the other, and every other round
+//! begins with the last side: a slow minute of the machine then falls on all of them. While one side works, the others
+//! wait for input.
 
 mod images;
 mod rounds;
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Prints the step's rate and the time of each of its operations.
 fn break_down(args: &Args) -> Result<()> {
-    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref())?)?;
+    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref()))?;
     let ours = built_executable(STEP_BENCH)?;
     let threads = thread_count(args)?;
     let mut side = Side::start(Command::new(&ours), threads, images.path())?;
@@ -99,17 +100,8 @@ fn thread_count(args: &Args) -> Result<u32> {
 fn criterion(flags: &[String]) -> Command {
     let mut command = cargo();
     // `--bench *` leaves out the unit tests' own harness, which does not know criterion's flags.
-    command.args([
-        "bench",
-        "-p",
-        "gumbel-kernels",
-        "-p",
-        "gumbel-core",
-        "-p",
-        "catvae-train",
-        "--bench",
-        "*",
-    ]);
+    let line = "bench -p gumbel-kernels -p gumbel-core -p catvae-train --bench *";
+    command.args(line.split(' '));
     if !flags.is_empty() {
         command.arg("--").args(flags);
     }
@@ -117,13 +109,13 @@ fn criterion(flags: &[String]) -> Command {
 }
 
 fn compare(args: &Args) -> Result<()> {
-    // First what is quick to fail.
+    // This is quick to fail, so it comes first.
     args.python.script("bench_pytorch.py", &["torch", "numpy"])?;
-    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref())?)?;
+    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref()))?;
     let ours = built_executable(STEP_BENCH)?;
     let burn = if args.no_burn { None } else { Some(build_burn()?) };
     let threads = thread_count(args)?;
-    // Ours first; the order of the indices that the plan uses.
+    // By the indices that the plan uses: ours is 0.
     let start = |side: usize| {
         let command = match (side, &burn) {
             (0, _) => Command::new(&ours),
@@ -178,7 +170,7 @@ fn compare(args: &Args) -> Result<()> {
 
 /// burn's program, built in release. Its first build takes minutes.
 fn build_burn() -> Result<PathBuf> {
-    let package = workspace::root()?.join("peers/burn");
+    let package = workspace::root().join("peers/burn");
     let mut command = cargo();
     command.args(["build", "--release", "--locked", "--manifest-path"]);
     command.arg(package.join("Cargo.toml")).arg("--target-dir").arg(package.join("target"));

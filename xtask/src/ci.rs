@@ -1,15 +1,12 @@
-//! `cargo xtask ci`: every check that has to pass before a change lands, cheapest first.
+//! `cargo xtask ci`: every check but the tests (`cargo test --workspace`), those that fail quickly first.
 
-mod deps;
 mod features;
-mod readme;
-mod spelling;
 mod tidy;
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::process::{self, cargo};
@@ -27,34 +24,24 @@ pub(crate) struct Args {
 enum Step {
     /// Rules of this repository that no other tool checks
     Tidy,
-    /// Misspelt words in documentation, comments and names
-    Spelling,
     /// Formatting
     Fmt,
-    /// Licences, duplicate versions and unused dependencies, offline
-    Deps,
-    /// Lints of all targets
+    /// Misspelt words, by typos, where it is installed
+    Spelling,
+    /// Licences, sources and duplicate versions, by cargo-deny, where it is installed
+    Deny,
+    /// Lints of all targets, with the Hugging Face hub
     Clippy,
-    /// Unit, integration and documentation tests
-    Test,
     /// Documentation builds without a warning
     Docs,
-    /// Lints and tests of the data crate with the Hugging Face hub
-    Hub,
-    /// Every package compiles by itself, with each feature that needs no toolkit
+    /// Every package by itself, with each feature that needs no toolkit; unused dependencies
     Features,
-    /// The commands in README.md exist, with their flags
-    Readme,
+    /// The fuzz targets compile
+    Fuzz,
+    /// The tests of the data crate with the Hugging Face hub
+    Hub,
     /// The CUDA build compiles, where its toolkit is installed
     Cuda,
-}
-
-/// How a step ended.
-#[derive(Debug)]
-enum Outcome {
-    Passed,
-    Failed(anyhow::Error),
-    Skipped(&'static str),
 }
 
 /// Runs the steps up to the first that fails.
@@ -62,161 +49,99 @@ enum Outcome {
 /// # Errors
 /// When a step fails.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let steps =
-        if args.only.is_empty() { Step::value_variants().to_vec() } else { args.only.clone() };
-    let started = Instant::now();
-    let mut ended = Vec::new();
-    for &step in &steps {
-        eprintln!("\n=== {} ===", step.name());
-        let step_started = Instant::now();
+    std::env::set_current_dir(workspace::root()).context("cannot go to the workspace's root")?;
+    let steps = if args.only.is_empty() { Step::value_variants() } else { &args.only };
+    let mut summary = String::new();
+    let mut failed = None;
+    for step in steps {
+        let name = step.to_possible_value().map_or_else(String::new, |it| it.get_name().to_owned());
+        eprintln!("\n=== {name} ===");
+        let started = Instant::now();
         let outcome = match step.run() {
-            Ok(None) => Outcome::Passed,
-            Ok(Some(reason)) => Outcome::Skipped(reason),
-            Err(error) => Outcome::Failed(error),
+            Ok(None) => "passed".to_owned(),
+            Ok(Some(reason)) => format!("SKIPPED: {reason}"),
+            Err(error) => {
+                failed = Some(name.clone());
+                format!("FAILED: {error:#}")
+            }
         };
-        let failed = matches!(outcome, Outcome::Failed(_));
-        ended.push((step, outcome, step_started.elapsed()));
-        if failed {
+        summary
+            .push_str(&format!("{name:<9}{:>7.1} s  {outcome}\n", started.elapsed().as_secs_f64()));
+        if failed.is_some() {
             break;
         }
     }
-    print!("{}", summary(&steps, &ended, started.elapsed()));
-    match ended.last() {
-        Some((step, Outcome::Failed(_), _)) => bail!("{} failed", step.name()),
-        _ => Ok(()),
+    print!("\n=== summary ===\n{summary}");
+    match failed {
+        Some(name) => bail!("{name} failed"),
+        None => Ok(()),
     }
 }
 
 impl Step {
-    fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
-
     /// `None` when the step passed, a reason when it cannot run here.
     fn run(self) -> Result<Option<&'static str>> {
-        let root = workspace::root()?;
         match self {
-            Self::Tidy => complain(&tidy::check(&root)?)?,
-            Self::Spelling => complain(&spelling::check(&root)?)?,
-            Self::Fmt => process::run(cargo().args(["fmt", "--all", "--check"]))?,
-            Self::Deps => complain(&deps::check(&root)?)?,
-            Self::Clippy => {
-                process::run(cargo().args([
-                    "clippy",
-                    "--workspace",
-                    "--all-targets",
-                    "--",
-                    "-D",
-                    "warnings",
-                ]))?;
+            Self::Tidy => match tidy::check()? {
+                complaints if complaints.is_empty() => {}
+                complaints => bail!("{} complaints:\n{}", complaints.len(), complaints.join("\n")),
+            },
+            Self::Fmt => run_cargo("fmt --all --check")?,
+            Self::Spelling => {
+                if !starts("typos") {
+                    return Ok(Some("no typos on the PATH (cargo install --locked typos-cli)"));
+                }
+                process::run(&mut Command::new("typos"))?;
             }
-            Self::Features => features::check(&root)?,
-            Self::Test => process::run(cargo().args(["test", "--workspace"]))?,
+            Self::Deny => {
+                if !starts("cargo-deny") {
+                    return Ok(Some("no cargo-deny (cargo install --locked cargo-deny)"));
+                }
+                // Licences of all that a feature may bring, second versions in what is built by default.
+                run_cargo("deny --offline --all-features check licenses sources")?;
+                run_cargo("deny --offline check -D unnecessary-skip bans")?;
+            }
+            // The hub's lines are compiled by nothing else; without them the packages are linted in `features`.
+            Self::Clippy => run_cargo(
+                "clippy --workspace --all-targets --features catvae-data/hub -- -D warnings",
+            )?,
             Self::Docs => {
-                let mut command = cargo();
-                command
-                    .args(["doc", "--workspace", "--no-deps"])
-                    .env("RUSTDOCFLAGS", "-D warnings");
-                process::run(&mut command)?;
+                let doc = "doc --workspace --no-deps --features catvae-data/hub";
+                process::run(cargo().args(doc.split(' ')).env("RUSTDOCFLAGS", "-D warnings"))?;
             }
-            Self::Hub => {
-                let hub = ["-p", "catvae-data", "--features", "hub"];
-                process::run(cargo().arg("clippy").args(hub).args([
-                    "--all-targets",
-                    "--",
-                    "-D",
-                    "warnings",
-                ]))?;
-                process::run(cargo().arg("test").args(hub))?;
-            }
-            Self::Readme => complain(&readme::check(&root)?)?,
+            Self::Features => features::check()?,
+            // Without libFuzzer, which needs a C++ compiler. In the workspace's own target folder, for the sake of
+            // the dependencies that were checked before.
+            Self::Fuzz => run_cargo(
+                "check --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target",
+            )?,
+            Self::Hub => run_cargo("test -p catvae-data --features hub --test hub")?,
             Self::Cuda => {
                 if !starts("nvcc") {
-                    return Ok(Some(
-                        "no nvcc on the PATH; candle's CUDA kernels need the CUDA toolkit to compile",
-                    ));
+                    return Ok(Some("no nvcc on the PATH; candle's kernels need the CUDA toolkit"));
                 }
-                process::run(cargo().args(["check", "-p", "catvae-cli", "--features", "cuda"]))?;
+                run_cargo("check -p catvae-cli --features cuda")?;
             }
         }
         Ok(None)
     }
 }
 
-/// An error when there are complaints, after printing each.
-fn complain(complaints: &[String]) -> Result<()> {
-    for complaint in complaints {
-        eprintln!("{complaint}");
-    }
-    match complaints.len() {
-        0 => Ok(()),
-        n_complaints => bail!("{n_complaints} complaints, listed above"),
-    }
+/// Runs cargo with the words of a line.
+fn run_cargo(line: &str) -> Result<()> {
+    process::run(cargo().args(line.split(' ')))
 }
 
 /// Whether a program of this name can be started.
 fn starts(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
-fn summary(steps: &[Step], ended: &[(Step, Outcome, Duration)], total: Duration) -> String {
-    let mut text = String::from("\n=== summary ===\n");
-    for &step in steps {
-        let line = match ended.iter().find(|(done, _, _)| *done == step) {
-            Some((_, Outcome::Passed, time)) => format!("passed   {:>7.1} s", time.as_secs_f64()),
-            Some((_, Outcome::Failed(error), time)) => {
-                format!("FAILED   {:>7.1} s  {error:#}", time.as_secs_f64())
-            }
-            Some((_, Outcome::Skipped(reason), _)) => format!("skipped             {reason}"),
-            None => "not run".to_owned(),
-        };
-        text.push_str(&format!("{:<10}{line}\n", step.name()));
-    }
-    text.push_str(&format!("{:<10}{:>16.1} s\n", "total", total.as_secs_f64()));
-    text
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_summary_names_every_step_and_why_one_failed() {
-        let steps = [Step::Tidy, Step::Cuda, Step::Fmt, Step::Test];
-        let ended = [
-            (Step::Tidy, Outcome::Passed, Duration::from_millis(1500)),
-            (Step::Cuda, Outcome::Skipped("no toolkit"), Duration::ZERO),
-            (Step::Fmt, Outcome::Failed(anyhow::anyhow!("2 files differ")), Duration::from_secs(2)),
-        ];
-        let text = summary(&steps, &ended, Duration::from_secs(4));
-        let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
-        assert_eq!(
-            lines,
-            [
-                "=== summary ===",
-                "tidy      passed       1.5 s",
-                "cuda      skipped             no toolkit",
-                "fmt       FAILED       2.0 s  2 files differ",
-                "test      not run",
-                "total                  4.0 s",
-            ]
-        );
-    }
-
-    #[test]
-    fn complaints_fail_a_step() {
-        assert!(complain(&[]).is_ok());
-        assert_eq!(
-            complain(&["a".to_owned()]).unwrap_err().to_string(),
-            "1 complaints, listed above"
-        );
-    }
 
     #[test]
     fn only_a_program_that_is_there_starts() {

@@ -36,7 +36,7 @@ impl Python {
             .with_context(|| how_to_install(script, modules))?;
         let mut command = Command::new(path);
         // Unbuffered, and without leaving compiled files in the tree.
-        command.arg("-u").arg("-B").arg(workspace::root()?.join("scripts").join(script));
+        command.arg("-u").arg("-B").arg(workspace::root().join("scripts").join(script));
         Ok(command)
     }
 }

@@ -1,4 +1,4 @@
-//! Running other programs: shown before they start, and failing with what was run.
+//! Runs other programs. A command is shown before it starts, and its error names it.
 
 use std::ffi::OsString;
 use std::process::Command;

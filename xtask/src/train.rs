@@ -26,48 +26,29 @@ pub(crate) struct Args {
 
 /// Downloads MNIST if needed, builds `catvae`, and runs each of its commands on one run folder.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let root = workspace::root()?;
-    let data = Name::Mnist.folder(args.data_dir.as_deref())?;
-    if !download::is_complete(Name::Mnist, &data)? {
-        download::fetch_dataset(Name::Mnist, &[], &data)?;
-    }
+    let data = Name::Mnist.folder(args.data_dir.as_deref());
+    download::fetch(Name::Mnist, &[], &data)?;
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => first_free(&root.join("runs"), "article"),
+        None => first_free(&workspace::root().join("runs"), "article"),
     };
 
     let catvae = build_catvae()?;
     for command in &mut commands(&catvae, &data, &out, &args.flags) {
         process::run(command)?;
     }
-    let evaluation =
-        process::stdout_of(Command::new(&catvae).arg("evaluate").arg(&out).arg("--json"))?;
+    let mut evaluate = Command::new(&catvae);
+    evaluate.arg("evaluate").arg(&out).arg("--json");
+    eprintln!("$ {}", process::shown(&evaluate));
+    let evaluation = process::stdout_of(&mut evaluate)?;
     let evaluation_path = out.join("evaluation.json");
     fs::write(&evaluation_path, &evaluation)
         .with_context(|| format!("cannot write {}", evaluation_path.display()))?;
 
-    print!("{evaluation}");
-    println!("The run lies in {}:", out.display());
-    for (name, what) in CONTENTS {
-        if out.join(name).exists() {
-            println!("  {name:<20} {what}");
-        }
-    }
+    print!("{}: {evaluation}", evaluation_path.display());
+    println!("Pictures of this model: samples.png and reconstructions.png beside it");
     Ok(())
 }
-
-/// What a reader of the run folder looks for.
-const CONTENTS: [(&str, &str); 9] = [
-    ("config.toml", "every setting, version and checksum"),
-    ("metrics.jsonl", "one line per epoch"),
-    ("curves.png", "objectives over the epochs"),
-    ("evaluation.json", "the test objective"),
-    ("samples.png", "images drawn from the prior"),
-    ("reconstructions.png", "test images above their reconstructions"),
-    ("samples", "samples after each epoch"),
-    ("reconstructions", "reconstructions after each epoch"),
-    ("checkpoints", "model, optimiser and state, to resume or to load"),
-];
 
 /// Train, sample, reconstruct.
 fn commands(catvae: &Path, data: &Path, out: &Path, flags: &[OsString]) -> [Command; 3] {

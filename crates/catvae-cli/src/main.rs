@@ -11,6 +11,8 @@ mod grid;
 mod pictures;
 mod plot;
 mod progress;
+#[cfg(test)]
+mod readme_tests;
 mod run;
 mod signals;
 mod threads;

@@ -1,20 +1,18 @@
 //! The images that both sides train on: MNIST where it is found, else images of the same size and blackness.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tempfile::NamedTempFile;
 
 const N_IMAGES: u32 = 60_000;
 const SIDE: u32 = 28;
 
-/// An IDX file of training images.
-pub(super) enum Images {
-    Mnist(PathBuf),
-    /// Removed when dropped.
-    Drawn(NamedTempFile),
+/// An IDX file of training images; drawn ones are removed when this is dropped.
+pub(super) struct Images {
+    path: PathBuf,
+    are_drawn: bool,
 }
 
 impl Images {
@@ -26,28 +24,33 @@ impl Images {
         let found =
             ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"].map(|name| folder.join(name));
         if let Some(path) = found.into_iter().find(|path| path.is_file()) {
-            return Ok(Self::Mnist(path));
+            return Ok(Self { path, are_drawn: false });
         }
         eprintln!(
             "no MNIST in {}; drawing images instead (cargo xtask download mnist)",
             folder.display()
         );
-        let file = NamedTempFile::new().context("cannot make a temporary file")?;
-        draw(file.as_file()).with_context(|| format!("cannot write {}", file.path().display()))?;
-        Ok(Self::Drawn(file))
+        let path = std::env::temp_dir().join(format!("xtask-images-{}", std::process::id()));
+        let cannot_write = || format!("cannot write {}", path.display());
+        let file = File::create_new(&path).with_context(cannot_write)?;
+        let images = Self { path: path.clone(), are_drawn: true };
+        draw(&file).with_context(cannot_write)?;
+        Ok(images)
     }
 
     pub(super) fn path(&self) -> &Path {
-        match self {
-            Self::Mnist(path) => path,
-            Self::Drawn(file) => file.path(),
-        }
+        &self.path
     }
 
     pub(super) fn description(&self) -> &'static str {
-        match self {
-            Self::Mnist(_) => "on MNIST",
-            Self::Drawn(_) => "on drawn images",
+        if self.are_drawn { "on drawn images" } else { "on MNIST" }
+    }
+}
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        if self.are_drawn {
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
@@ -91,6 +94,9 @@ mod tests {
         let n_black = bytes[16..].iter().filter(|&&pixel| pixel == 0).count();
         assert_eq!(n_black, 60_000 * (784 - 144));
         assert_ne!(bytes[16..800], bytes[800..1584], "the first two images are the same");
+        let path = images.path().to_owned();
+        drop(images);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //! PROGRAM --threads N --images FILE
 //! ```
 //!
-//! with RAYON_NUM_THREADS and MATMUL_NUM_THREADS set to N for those that read them, and FILE an IDX file of 28x28 images of unsigned bytes, raw or gzip. They say on stdout, in one line, who they
-//! are and what they can measure, and then answer each line on stdin with one line on stdout (flushed):
+//! FILE is an IDX file of 28x28 images of unsigned bytes, raw or gzip. RAYON_NUM_THREADS and MATMUL_NUM_THREADS are set
+//! to N as well. The program says in one line on stdout who it is and what it can measure. Then it answers each line on
+//! stdin with one line on stdout (flushed):
 //!
 //! ```text
 //!                      < {"side":"catvae","version":"0.1.0","threads":2,"names":["step", …]}
@@ -20,7 +21,7 @@
 //! ```
 //!
 //! - `run NAME SECONDS` times iterations one by one until SECONDS have passed, at least five. `ms` is their median.
-//! - What NAME needs (network, buffers, compilation) is set up at its first request, and warmed up by at least ten
+//! - The first request for NAME sets up its network and buffers and compiles it, and warms it up by at least ten
 //!   iterations and half a second that do not count. Nothing is set up for a NAME that is not asked for.
 //! - `peak_rss_mib` is the most memory the process has ever held; absent where the system does not say.
 //! - At the end of stdin the program ends. Anything for people goes to stderr.
