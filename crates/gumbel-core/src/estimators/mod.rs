@@ -78,7 +78,6 @@ mod rloo;
 mod st_gumbel_softmax;
 mod straight_through;
 
-mod sampled_rows;
 #[cfg(test)]
 mod tests;
 
@@ -97,6 +96,5 @@ pub use reinforce::{Baseline, reinforce};
 pub use reinmax::reinmax;
 pub use reinmax_rao::reinmax_rao;
 pub use rloo::rloo;
-pub use sampled_rows::SampledRows;
 pub use straight_through::categorical_straight_through;
 pub use text::ParseEstimatorError;

@@ -98,7 +98,7 @@ impl Evaluation {
 }
 
 /// From the gradient at the one point to that of the logits: linear, row by row.
-pub(super) type Pull = dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync;
+type Pull = dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync;
 
 /// Scores of which the sample is a function after they are divided by the temperature, in the shape of the logits.
 type Scores = dyn Fn() -> Result<Tensor> + Send + Sync;
@@ -245,13 +245,6 @@ impl Proposal {
             }
             _ => with_gradient(name, z, [logits], move |_, _, grad| Ok([Some(pull(grad)?)])),
         })
-    }
-
-    pub(super) fn into_pull(self) -> Option<Arc<Pull>> {
-        match self.combine {
-            Combine::Through { pull, .. } => Some(pull),
-            Combine::Evaluations(_) => None,
-        }
     }
 
     /// For logits of f16 or bf16, whose estimates are computed in f32: points and gradients in their dtype.

@@ -21,7 +21,6 @@ const NO_GRADIENT: &[&str] = &[
     "gumbel_max_with_noise",
     "gumbel_noise",
     "has_temperature",
-    "is_pathwise",
     "is_unbiased",
     "logistic_noise",
     "n_classes",
@@ -39,7 +38,7 @@ const NO_GRADIENT: &[&str] = &[
 ];
 
 /// The modes of discrete distributions are constants, and so are temperatures as they were given. What estimators
-/// have learnt are numbers. Proposals and slices are in no graph.
+/// have learnt are numbers. Proposals are in no graph.
 const NO_GRADIENT_IN: &[&str] = &[
     "categorical::mode",
     "one_hot_categorical::mode",
@@ -56,9 +55,6 @@ const NO_GRADIENT_IN: &[&str] = &[
     "proposal::combine",
     "proposal::split",
     "reinforce::mean",
-    "sampled_rows::draw",
-    "sampled_rows::values",
-    "sampled_rows::backward",
 ];
 
 /// `file::function` for every `pub fn` of the crate's own folder, of the distributions and of the estimators.

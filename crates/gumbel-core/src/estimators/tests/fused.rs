@@ -64,8 +64,7 @@ fn the_passes_over_rows_equal_the_compositions() {
         softmax_vjp(&softmax_rows(logits, &tau)?, &tau, grad)
     });
     agree("fini", fini::gradient);
-    // Noise in f32 and in f64 is read from other words: the composition runs on rows of f32, copied to a view of a device's
-    // tensor as little as f64 would be. So the pass is held to the composition at noise of f32.
+    // Noise in f64 comes from other words than noise in f32. So here the composition runs in f32 too.
     let draws: Vec<Generator> = (0..7).map(|k| Generator::new(4).conditional(k)).collect();
     let hard = tensor(&SAMPLED.iter().flat_map(|&i| unit(4, i)).collect::<Vec<_>>(), 4);
     let grad = tensor(&(0..20).map(|i| (1.7 * f64::from(i)).sin()).collect::<Vec<_>>(), 4);

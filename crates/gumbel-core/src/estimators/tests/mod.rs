@@ -7,7 +7,6 @@
 mod contracts;
 mod fused;
 mod means;
-mod sampled_rows;
 mod unbiased;
 mod variances;
 
