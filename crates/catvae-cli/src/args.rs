@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use catvae_data::Binarization;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gumbel_core::estimators::Estimator;
+
+use crate::flags::Flags;
 
 /// Trains a categorical VAE with Gumbel-softmax samples, and shows what it learnt.
 #[derive(Debug, Parser)]
@@ -52,128 +53,53 @@ pub(crate) enum CheckpointName {
     Best,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ScheduleName {
-    /// τ stays at --temperature
-    Constant,
-    /// a straight line to --temperature-end
-    Linear,
-    /// half a cosine to --temperature-end
-    Cosine,
-    /// max(--temperature-end, τ·e^(−rate·step)), updated every --temperature-every steps
-    Exponential,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogitsName {
-    Linear,
-    Relu,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OptimizerName {
-    Adam,
-    #[value(name = "radam")]
-    RAdam,
-}
-
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
     /// Configuration file; flags win over it, and it wins over the defaults
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// digits (drawn by the program), hub:mnist, hub:fashion-mnist, the name of a folder (mnist, …), or the
-    /// path of a folder in MNIST's format, of a folder of PNG or JPEG files, or of an IDX file
-    #[arg(long, value_name = "NAME")]
-    pub(crate) dataset: Option<String>,
-    /// Where the dataset lies: DIR or DIR/NAME [default: $CATVAE_DATA_DIR/NAME, then ./data/NAME]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
     /// The run folder [default: the first free of runs/NAME, runs/NAME-2, …]
     #[arg(long, value_name = "RUN")]
     pub(crate) out: Option<PathBuf>,
     /// Go on where the run in --out stopped
     #[arg(long, requires = "out", conflicts_with = "config")]
     pub(crate) resume: bool,
-    /// Passes over the training images [default: 10]
-    #[arg(long, value_name = "N")]
-    pub(crate) epochs: Option<usize>,
-    /// Images in a step [default: 100]
-    #[arg(long, value_name = "N")]
-    pub(crate) batch_size: Option<usize>,
-    /// Categorical variables of a code [default: 30]
-    #[arg(long, value_name = "N")]
-    pub(crate) latents: Option<usize>,
-    /// Categories of each variable [default: 10]
-    #[arg(long, value_name = "K")]
-    pub(crate) categories: Option<usize>,
-    /// Hidden widths of the encoder; the decoder mirrors them [default: 512,256]
-    #[arg(long, value_name = "W,W,…", value_delimiter = ',')]
-    pub(crate) hidden: Option<Vec<usize>>,
-    /// What follows the encoder's last layer [default: linear]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) logits: Option<LogitsName>,
-    /// How a gradient gets through the discrete sample [default: gumbel-softmax]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) estimator: Option<Estimator>,
-    /// Straight-through: exact samples forward, relaxed gradient backward (--estimator st-gumbel-softmax)
-    #[arg(long, conflicts_with = "estimator")]
+    /// The settings of the configuration file, each under its flag
+    #[command(flatten)]
+    pub(crate) settings: Flags,
+    /// The same as --estimator st-gumbel-softmax: exact samples forward, the gradient of the relaxed ones backward
+    #[arg(long, conflicts_with = "training.estimator")]
     pub(crate) straight_through: bool,
+    #[command(flatten)]
+    pub(crate) schedule: ScheduleArgs,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) device: DeviceName,
+}
+
+/// Which of these a schedule has stands in `commands/settings.rs`.
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleArgs {
+    /// How the temperature τ changes over the steps: not, along a line or half a cosine to --temperature-end,
+    /// or as max(--temperature-end, τ·e^(−rate·step)) [default: constant]
+    #[arg(long, value_name = "NAME", value_parser = ["constant", "linear", "cosine", "exponential"])]
+    pub(crate) schedule: Option<String>,
     /// Temperature τ, at step 0 where a schedule changes it [default: 1]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature: Option<f64>,
-    /// How τ changes over the steps [default: constant]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) schedule: Option<ScheduleName>,
     /// Last or least τ of a schedule [default: 0.5]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature_end: Option<f64>,
     /// Steps until a linear or cosine schedule ends [default: all steps of the run]
     #[arg(long, value_name = "N")]
-    pub(crate) temperature_steps: Option<u64>,
+    pub(crate) temperature_steps: Option<i64>,
     /// Decay of an exponential schedule per step [default: 3e-5]
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub(crate) temperature_rate: Option<f64>,
     /// Steps between updates of an exponential schedule [default: 1000]
     #[arg(long, value_name = "N")]
-    pub(crate) temperature_every: Option<u64>,
-    /// Step size of the optimiser [default: 0.001]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub(crate) lr: Option<f64>,
-    /// Update rule [default: adam]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) optimizer: Option<OptimizerName>,
-    /// Largest norm of the whole gradient [default: none]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub(crate) clip_gradient_norm: Option<f64>,
-    /// How grey pixels become values: grey, threshold, static, dynamic (the last two also :SEED) [default: grey]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) binarization: Option<Binarization>,
-    /// Use only the first N training images
-    #[arg(long, value_name = "N")]
-    pub(crate) train_images: Option<usize>,
-    /// Use only the first N test images
-    #[arg(long, value_name = "N")]
-    pub(crate) test_images: Option<usize>,
-    /// Fixes initialisation, order and noise [default: 0]
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) device: DeviceName,
-    /// Epochs between test evaluations; 0 for the last epoch only [default: 1]
-    #[arg(long, value_name = "N")]
-    pub(crate) eval_every: Option<usize>,
-    /// Do not track the unrelaxed objective on the training batches
-    #[arg(long)]
-    pub(crate) no_unrelaxed: bool,
-    /// Steps between checkpoints besides the one after each epoch; 0 for none [default: 0]
-    #[arg(long, value_name = "N")]
-    pub(crate) checkpoint_every: Option<u64>,
-    /// How many of the newest checkpoints stay [default: 3]
-    #[arg(long, value_name = "N")]
-    pub(crate) keep_checkpoints: Option<usize>,
+    pub(crate) temperature_every: Option<i64>,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod data;
 mod device;
+mod flags;
 mod grid;
 mod pictures;
 mod plot;
@@ -56,15 +57,21 @@ fn main() -> ExitCode {
 }
 
 /// The flags that mend a library's error, which knows none.
-fn hint(error: &anyhow::Error) -> &'static str {
-    use catvae_train::Error;
-    match error.downcast_ref::<Error>() {
-        Some(Error::RunExists { .. }) => " (--resume, --out)",
-        Some(Error::Locked { .. }) => " (--out)",
-        Some(Error::NotFinite { .. }) => " (--lr, --temperature, --clip-gradient-norm)",
-        Some(Error::TooManyCodes { .. }) => " (--latents, --categories, --estimator)",
-        _ => "",
-    }
+fn hint(error: &anyhow::Error) -> String {
+    use catvae_train::{Error, Setting};
+    let flags = match error.downcast_ref::<Error>() {
+        Some(Error::RunExists { .. }) => "--resume, --out",
+        Some(Error::Locked { .. }) => "--out",
+        Some(Error::NotFinite { .. }) => "--lr, --temperature, --clip-gradient-norm",
+        Some(Error::TooManyCodes { .. }) => "--latents, --categories, --estimator",
+        Some(Error::FewerEpochs { .. }) => "--epochs",
+        Some(Error::Setting { field, .. }) => match Setting::named(field).and_then(|s| s.flag) {
+            Some((flag, _)) => return format!(" (--{flag})"),
+            None => return String::new(),
+        },
+        _ => return String::new(),
+    };
+    format!(" ({flags})")
 }
 
 /// The error and what caused it; many of ours quote their cause already.

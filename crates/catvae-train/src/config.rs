@@ -9,7 +9,7 @@ use gumbel_core::estimators::{Estimator, MAX_CODES};
 use serde::{Deserialize, Serialize};
 
 use crate::error::io;
-use crate::optimizer::check_learning_rate;
+use crate::settings::{Field, Range, Setting, section};
 use crate::{Error, OptimizerKind, Result};
 
 /// Configuration of a training run; the defaults are the article's.
@@ -32,104 +32,89 @@ pub struct TrainConfig {
     pub provenance: Option<Provenance>,
 }
 
-/// The section `[data]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataSettings {
-    /// `digits` (drawn by the program), `mnist`, `fashion-mnist`, or the name of a folder in
-    /// MNIST's format.
-    pub dataset: String,
-    /// Where the dataset lies, if not in the usual places: this folder, or the one of the dataset's name in it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data_dir: Option<PathBuf>,
-    /// How grey pixels become the values that the model sees.
-    pub binarization: Binarization,
-    /// Use only the first so many training images.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub n_train: Option<usize>,
-    /// Use only the first so many test images.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub n_test: Option<usize>,
-}
-
-impl Default for DataSettings {
-    fn default() -> Self {
-        Self {
-            dataset: "digits".to_owned(),
-            data_dir: None,
-            binarization: Binarization::Grey,
-            n_train: None,
-            n_test: None,
-        }
+section! {
+    /// The section `[data]`.
+    DataSettings in data as DATA {
+        /// digits (drawn by the program), hub:mnist, hub:fashion-mnist, a folder's name, or a path to IDX, PNG or JPEG files
+        dataset: String = "digits".to_owned(), "dataset" "NAME",
+        /// Where the dataset lies, if not in $CATVAE_DATA_DIR/NAME or ./data/NAME: DIR or DIR/NAME
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data_dir: Option<PathBuf> = None, "data-dir" "DIR"; may_change = true,
+        /// How grey pixels become values: grey, threshold, static, dynamic (the last two also :SEED)
+        binarization: Binarization = Binarization::Grey, "binarization" "NAME",
+        /// Use only the first N training images
+        #[serde(skip_serializing_if = "Option::is_none")]
+        n_train: Option<usize> = None, "train-images" "N", range AtLeastOne,
+        /// Use only the first N test images
+        #[serde(skip_serializing_if = "Option::is_none")]
+        n_test: Option<usize> = None, "test-images" "N", range AtLeastOne,
     }
 }
 
-/// The section `[training]`.
-///
-/// | field | default | purpose | range |
-/// |---|---|---|---|
-/// | `epochs` | 10 | passes over the training images | ≥ 1 |
-/// | `batch_size` | 100 | images in a step | ≥ 1 |
-/// | `optimizer` | `adam` | update rule | `adam`, `radam` |
-/// | `learning_rate` | 1e-3 | its step size | finite, > 0 |
-/// | `estimator` | `gumbel-softmax` | gradient through the discrete sample | see [`Estimator`] |
-/// | `seed` | 0 | fixes initialisation, order and noise | |
-/// | `eval_every` | 1 | epochs between test evaluations; 0 for the last epoch only | |
-/// | `unrelaxed` | true | track the unrelaxed objective beside the relaxed one | |
-/// | `checkpoint_every` | 0 | steps between checkpoints besides the one after each epoch; 0 for none | |
-/// | `keep_checkpoints` | 3 | how many of the newest stay | ≥ 1 |
-/// | `keep_best` | true | keep the one with the best test objective besides | |
-/// | `clip_gradient_norm` | none | largest norm of the whole gradient | finite, > 0 |
-///
-/// Integers end at 2^63 − 1, as TOML's do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainingSettings {
-    /// Passes over the training images.
-    pub epochs: usize,
-    /// Images in a step; the last step of an epoch may have fewer.
-    pub batch_size: usize,
-    /// Update rule.
-    pub optimizer: OptimizerKind,
-    /// Step size of the optimiser.
-    pub learning_rate: f64,
-    /// How a gradient gets through the discrete sample.
-    pub estimator: Estimator,
-    /// Fixes initialisation, order and noise.
-    pub seed: u64,
-    /// Epochs between evaluations on the test images; 0 for the last epoch only.
-    pub eval_every: usize,
-    /// Whether the unrelaxed objective is tracked on the training batches.
-    pub unrelaxed: bool,
-    /// Steps between checkpoints besides the one after each epoch; 0 for none.
-    pub checkpoint_every: u64,
-    /// How many of the newest checkpoints stay.
-    pub keep_checkpoints: usize,
-    /// Whether the checkpoint with the best test objective stays besides, as `checkpoints/best`.
-    pub keep_best: bool,
-    /// Largest Euclidean norm of the whole gradient; a longer one is scaled down to it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_gradient_norm: Option<f64>,
-}
-
-impl Default for TrainingSettings {
-    fn default() -> Self {
-        Self {
-            epochs: 10,
-            batch_size: 100,
-            optimizer: OptimizerKind::Adam,
-            learning_rate: 1e-3,
-            estimator: Estimator::GumbelSoftmax,
-            seed: 0,
-            eval_every: 1,
-            unrelaxed: true,
-            checkpoint_every: 0,
-            keep_checkpoints: 3,
-            keep_best: true,
-            clip_gradient_norm: None,
-        }
+section! {
+    /// The section `[training]`. Integers end at 2^63 − 1, as TOML's do.
+    TrainingSettings in training as TRAINING {
+        /// Passes over the training images
+        epochs: usize = 10, "epochs" "N", range AtLeastOne; may_change = true,
+        /// Images in a step; the last one of an epoch may have fewer
+        batch_size: usize = 100, "batch-size" "N", range AtLeastOne,
+        /// Update rule: adam, radam
+        optimizer: OptimizerKind = OptimizerKind::Adam, "optimizer" "NAME",
+        /// Step size of the optimiser
+        learning_rate: f64 = 1e-3, "lr" "X", range Positive,
+        /// How a gradient gets through the discrete sample; a wrong name lists the right ones
+        estimator: Estimator = Estimator::GumbelSoftmax, "estimator" "NAME",
+        /// Fixes initialisation, order and noise
+        seed: u64 = 0, "seed" "N",
+        /// Epochs between test evaluations; 0 for the last epoch only
+        eval_every: usize = 1, "eval-every" "N"; may_change = true,
+        /// Track the unrelaxed objective on the training batches
+        unrelaxed: bool = true, off "no-unrelaxed",
+        /// Steps between checkpoints besides the one after each epoch; 0 for none
+        checkpoint_every: u64 = 0, "checkpoint-every" "N"; may_change = true,
+        /// How many of the newest checkpoints stay
+        keep_checkpoints: usize = 3, "keep-checkpoints" "N", range AtLeastOne; may_change = true,
+        /// Keep the checkpoint with the best test objective besides, as `checkpoints/best`
+        keep_best: bool = true, off "no-keep-best"; may_change = true,
+        /// Largest Euclidean norm of the whole gradient; a longer one is scaled down to it
+        #[serde(skip_serializing_if = "Option::is_none")]
+        clip_gradient_norm: Option<f64> = None, "clip-gradient-norm" "X", range Positive,
     }
 }
+
+/// The section `[model]` is `catvae-model`'s; here are its flags.
+const MODEL: &[Setting] = &[
+    model("model.n_latents", "latents", "N", "Categorical variables of a code", |c| {
+        &mut c.model.n_latents
+    }),
+    model("model.n_categories", "categories", "K", "Categories of each variable", |c| {
+        &mut c.model.n_categories
+    }),
+    model(
+        "model.hidden",
+        "hidden",
+        "W,W,…",
+        "Hidden widths of the encoder; the decoder mirrors them",
+        |c| &mut c.model.hidden,
+    ),
+    model("model.logits", "logits", "NAME", "After the encoder's last layer: linear, relu", |c| {
+        &mut c.model.logits
+    }),
+];
+
+/// Ranges are those of [`ModelConfig::check`].
+const fn model(
+    key: &'static str,
+    flag: &'static str,
+    value: &'static str,
+    help: &'static str,
+    field: fn(&mut TrainConfig) -> &mut dyn Field,
+) -> Setting {
+    let flag = Some((flag, Some(value)));
+    Setting { key, help, flag, range: Range::Any, may_change: false, field }
+}
+
+pub(crate) const SECTIONS: [&[Setting]; 3] = [DATA, MODEL, TRAINING];
 
 /// The section `[provenance]` of a run's `config.toml`: what is needed to repeat the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,17 +146,6 @@ impl Default for TrainConfig {
     }
 }
 
-/// Fields that may change when a run is resumed: how long it goes on, what is measured besides,
-/// and where the data lie (their checksums still have to fit).
-const MAY_CHANGE: [&str; 6] = [
-    "training.epochs",
-    "training.eval_every",
-    "training.checkpoint_every",
-    "training.keep_checkpoints",
-    "training.keep_best",
-    "data.data_dir",
-];
-
 impl TrainConfig {
     /// Checks every field.
     ///
@@ -179,29 +153,15 @@ impl TrainConfig {
     /// The first field that is out of range, by name.
     pub fn check(&self) -> Result<()> {
         self.model.check()?;
+        let mut fields = self.clone();
+        for setting in Setting::all() {
+            setting.check(&mut fields)?;
+        }
+        if let Some(value) = self.unnamed_integers().into_iter().find(|&n| n.1 > i64::MAX as u64) {
+            let (field, range, value) = (value.0, "at most 2^63 - 1", value.1.to_string());
+            return Err(Error::Setting { field, range, value });
+        }
         let training = &self.training;
-        at_least_one("training.epochs", training.epochs)?;
-        at_least_one("training.batch_size", training.batch_size)?;
-        at_least_one("training.keep_checkpoints", training.keep_checkpoints)?;
-        at_least_one("data.n_train", self.data.n_train.unwrap_or(1))?;
-        at_least_one("data.n_test", self.data.n_test.unwrap_or(1))?;
-        check_learning_rate(training.learning_rate)?;
-        for (field, value) in self.integers() {
-            // Beyond this, config.toml could not hold it.
-            if value > i64::MAX as u64 {
-                let (range, value) = ("at most 2^63 - 1", value.to_string());
-                return Err(Error::Setting { field, range, value });
-            }
-        }
-        if let Some(norm) = training.clip_gradient_norm
-            && !(norm.is_finite() && norm > 0.0)
-        {
-            return Err(Error::Setting {
-                field: "training.clip_gradient_norm",
-                range: "finite and above 0",
-                value: norm.to_string(),
-            });
-        }
         let n_categories = self.model.n_categories;
         if training.estimator == Estimator::DisArm && n_categories != 2 {
             let (field, value) = ("model.n_categories", n_categories.to_string());
@@ -228,10 +188,9 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Every integer that no other check keeps within TOML's.
-    fn integers(&self) -> [(&'static str, u64); 10] {
-        let (data, training) = (&self.data, &self.training);
-        let binarization_seed = match data.binarization {
+    /// The integers inside of values that are chosen by name.
+    fn unnamed_integers(&self) -> [(&'static str, u64); 2] {
+        let binarization_seed = match self.data.binarization {
             Binarization::Grey | Binarization::Threshold => 0,
             Binarization::Static { seed } | Binarization::Dynamic { seed } => seed,
         };
@@ -241,18 +200,7 @@ impl TrainConfig {
             | TemperatureSchedule::Cosine { steps, .. } => ("temperature.steps", steps),
             TemperatureSchedule::Exponential { every, .. } => ("temperature.every", every),
         };
-        [
-            ("data.binarization.seed", binarization_seed),
-            ("data.n_train", data.n_train.unwrap_or(0) as u64),
-            ("data.n_test", data.n_test.unwrap_or(0) as u64),
-            ("training.epochs", training.epochs as u64),
-            ("training.batch_size", training.batch_size as u64),
-            ("training.seed", training.seed),
-            ("training.eval_every", training.eval_every as u64),
-            ("training.checkpoint_every", training.checkpoint_every),
-            ("training.keep_checkpoints", training.keep_checkpoints as u64),
-            temperature,
-        ]
+        [("data.binarization.seed", binarization_seed), temperature]
     }
 
     /// Reads a configuration file. What it leaves out has its default.
@@ -296,7 +244,8 @@ impl TrainConfig {
         let mut fields: Vec<&String> = before.keys().chain(now.keys()).collect();
         fields.sort();
         for field in fields {
-            if MAY_CHANGE.contains(&field.as_str()) || field.starts_with("provenance.") {
+            let may_change = Setting::named(field).is_some_and(|setting| setting.may_change);
+            if may_change || field.starts_with("provenance.") {
                 continue;
             }
             let show = |value: Option<&toml::Value>| {
@@ -357,13 +306,6 @@ impl TrainConfig {
         });
         Ok(dataset)
     }
-}
-
-fn at_least_one(field: &'static str, value: usize) -> Result<()> {
-    if value >= 1 {
-        return Ok(());
-    }
-    Err(Error::Setting { field, range: "at least 1", value: value.to_string() })
 }
 
 /// All fields under their dotted names.

@@ -37,7 +37,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
         // What config.toml can hold is more steps than any run takes.
         let n_steps = (n_batches as u64).saturating_mul(config.training.epochs as u64);
         let n_steps = n_steps.min(i64::MAX as u64);
-        config.temperature = settings::schedule(args, config.temperature, n_steps)?;
+        config.temperature = settings::schedule(&args.schedule, config.temperature, n_steps)?;
     }
 
     let (run, mut trainer) = match &args.out {
@@ -104,7 +104,7 @@ fn starting_point(args: &TrainArgs) -> Result<TrainConfig> {
         let started_with = RunDir::new(out).read_config()?;
         let mut config = started_with.clone();
         settings::apply(args, &mut config)?;
-        config.temperature = settings::schedule(args, config.temperature, 1)?;
+        config.temperature = settings::schedule(&args.schedule, config.temperature, 1)?;
         config.check_resumes(&started_with, out)?;
         return Ok(config);
     }

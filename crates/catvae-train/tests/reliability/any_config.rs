@@ -16,9 +16,15 @@ const MOST: u64 = i64::MAX as u64;
 /// Every size of a network up to a few million weights, every other value up to the end of its range.
 pub(crate) fn any_config() -> impl Strategy<Value = TrainConfig> {
     (data(), model(), training(), temperatures(), proptest::option::of(provenance())).prop_map(
-        |(data, mut model, training, temperature, provenance)| {
+        |(data, mut model, training, temperature, mut provenance)| {
             if training.estimator == Estimator::DisArm {
                 model.n_categories = 2;
+            }
+            if training.estimator == Estimator::Enumeration {
+                (model.n_latents, model.n_categories) = (3, model.n_categories.min(25));
+            }
+            if let Some(provenance) = &mut provenance {
+                provenance.image_shape = [1, model.n_pixels];
             }
             TrainConfig { data, model, training, temperature, provenance }
         },
@@ -152,12 +158,13 @@ fn temperatures() -> impl Strategy<Value = TemperatureSchedule> {
 }
 
 fn provenance() -> impl Strategy<Value = Provenance> {
-    (texts(), texts(), texts(), any::<[u32; 2]>(), texts(), texts()).prop_map(
-        |(version, device, platform, shape, train_sha256, test_sha256)| Provenance {
+    (texts(), texts(), texts(), texts(), texts()).prop_map(
+        |(version, device, platform, train_sha256, test_sha256)| Provenance {
             version,
             device,
             platform,
-            image_shape: shape.map(|n| n as usize),
+            // That of the model, once it is known.
+            image_shape: [1, 1],
             train_sha256,
             test_sha256,
         },

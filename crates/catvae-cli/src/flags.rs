@@ -1,0 +1,110 @@
+//! The flags of `catvae train` that follow from the settings of a configuration.
+
+use anyhow::{Result, anyhow};
+use catvae_train::{Setting, TrainConfig};
+use clap::builder::ValueParser;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
+
+/// The settings that were given, as text.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags(Vec<(&'static Setting, String)>);
+
+impl Flags {
+    /// Whether the setting was given.
+    pub(crate) fn give(&self, key: &str) -> bool {
+        self.0.iter().any(|(setting, _)| setting.key == key)
+    }
+
+    /// Puts what was given over `config`.
+    pub(crate) fn apply(&self, config: &mut TrainConfig) -> Result<()> {
+        for (setting, text) in &self.0 {
+            setting.set(config, text).map_err(|error| anyhow!("{}: {error}", setting.key))?;
+        }
+        Ok(())
+    }
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        Setting::all().filter_map(arg).fold(command, Command::arg)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = |setting: &'static Setting| {
+            let is_given = matches.value_source(setting.key) == Some(ValueSource::CommandLine);
+            let text = match setting.flag? {
+                (_, Some(_)) => matches.get_one::<String>(setting.key)?.clone(),
+                (_, None) => "false".to_owned(),
+            };
+            is_given.then_some((setting, text))
+        };
+        Ok(Self(Setting::all().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn arg(setting: &'static Setting) -> Option<Arg> {
+    let (name, value) = setting.flag?;
+    let arg = Arg::new(setting.key).long(name);
+    let help = setting.help.trim();
+    let Some(value) = value else {
+        // The help says what is done by default.
+        let (first, rest) = help.split_at(help.chars().next().map_or(0, char::len_utf8));
+        let help = format!("Do not {}{rest}", first.to_lowercase());
+        return Some(arg.action(ArgAction::SetFalse).help(help));
+    };
+    let help = match setting.default_text() {
+        default if default.is_empty() => help.to_owned(),
+        default => format!("{help} [default: {default}]"),
+    };
+    let parse = |text: &str| -> Result<String, String> {
+        setting.set(&mut TrainConfig::default(), text).map(|()| text.to_owned())
+    };
+    let parser = ValueParser::new(parse);
+    Some(arg.value_name(value).allow_negative_numbers(true).value_parser(parser).help(help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_with_a_flag_takes_its_own_default() {
+        let command = Flags::augment_args(Command::new("test"));
+        command.clone().debug_assert();
+        for setting in Setting::all() {
+            let default = setting.default_text();
+            let Some((flag, Some(_))) = setting.flag else { continue };
+            if default.is_empty() {
+                continue;
+            }
+            let words = ["test".to_owned(), format!("--{flag}={default}")];
+            let matches = command.clone().try_get_matches_from(words).unwrap();
+            let flags = Flags::from_arg_matches(&matches).unwrap();
+            assert!(flags.give(setting.key), "{}", setting.key);
+            let mut config = TrainConfig::default();
+            flags.apply(&mut config).unwrap();
+            assert_eq!(config, TrainConfig::default(), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn a_switch_puts_off_what_is_on() {
+        let command = Flags::augment_args(Command::new("test"));
+        let matches = command.try_get_matches_from(["test", "--no-unrelaxed"]).unwrap();
+        let mut config = TrainConfig::default();
+        Flags::from_arg_matches(&matches).unwrap().apply(&mut config).unwrap();
+        assert!(!config.training.unrelaxed && config.training.keep_best);
+    }
+}
