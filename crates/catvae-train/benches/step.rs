@@ -20,7 +20,7 @@ fn step(c: &mut Criterion) {
         ("reinmax, in candle's operations", Estimator::ReinMax, false),
     ] {
         let mut config = TrainConfig::default();
-        config.training.estimator = estimator;
+        config.estimator = estimator;
         config.training.unrelaxed = unrelaxed;
         let mut trainer = Trainer::new(config, Device::Cpu)
             .unwrap_or_else(|error| panic!("the default settings are good: {error}"));

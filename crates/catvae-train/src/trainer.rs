@@ -328,7 +328,7 @@ impl Trainer {
             images: &batch.images,
             batch: batch.len,
             temperature,
-            estimator: settings.estimator,
+            estimator: self.config.estimator,
             clip_gradient_norm: settings.clip_gradient_norm,
         };
         let loss = fused.forward(&self.model, &request, &mut self.noise);
@@ -356,7 +356,7 @@ impl Trainer {
         let objective = Objective::trained(
             &self.model,
             &images,
-            self.config.training.estimator,
+            self.config.estimator,
             &mut self.estimator_state,
             temperature,
             &mut self.noise,
@@ -515,7 +515,7 @@ impl Trainer {
 
 /// The fused step, where there is one for the device and the estimator.
 fn fused_step(config: &TrainConfig, device: &Device) -> Option<FusedStep> {
-    (config.training.estimator.is_pathwise() && device.is_cpu()).then(FusedStep::default)
+    (config.estimator.is_pathwise() && device.is_cpu()).then(FusedStep::default)
 }
 
 /// Σ x², in f64 on the CPU; it is finite exactly when every x is.
@@ -640,9 +640,9 @@ mod tests {
     fn the_fused_step_is_the_plain_one() {
         assert_same("relaxed", |_| ());
         for estimator in Estimator::ALL.into_iter().filter(|e| e.is_pathwise()) {
-            assert_same(estimator.name(), |c| c.training.estimator = estimator);
+            assert_same(estimator.name(), |c| c.estimator = estimator);
             assert_same(&format!("{estimator}, relu logits, clipped"), |c| {
-                c.training.estimator = estimator;
+                c.estimator = estimator;
                 c.model.logits = LogitsActivation::Relu;
                 c.training.clip_gradient_norm = Some(3.0);
             });
