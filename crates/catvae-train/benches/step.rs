@@ -19,8 +19,7 @@ fn step(c: &mut Criterion) {
         ("straight-through", Estimator::StGumbelSoftmax, false),
         ("reinmax, in candle's operations", Estimator::ReinMax, false),
     ] {
-        let mut config = TrainConfig::default();
-        config.estimator = estimator;
+        let mut config = TrainConfig { estimator, ..TrainConfig::default() };
         config.training.unrelaxed = unrelaxed;
         let mut trainer = Trainer::new(config, Device::Cpu)
             .unwrap_or_else(|error| panic!("the default settings are good: {error}"));
