@@ -69,7 +69,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) settings: Flags,
     /// The same as --estimator st-gumbel-softmax: exact samples forward, the gradient of the relaxed ones backward
-    #[arg(long, conflicts_with = "training.estimator")]
+    #[arg(long, conflicts_with = "estimator")]
     pub(crate) straight_through: bool,
     #[command(flatten)]
     pub(crate) schedule: ScheduleArgs,

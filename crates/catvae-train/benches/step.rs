@@ -22,8 +22,7 @@ fn step(c: &mut Criterion) {
         ("rebar", Estimator::Rebar, false),
         ("reinforce", Estimator::Reinforce, false),
     ] {
-        let mut config = TrainConfig::default();
-        config.training.estimator = estimator;
+        let mut config = TrainConfig { estimator, ..TrainConfig::default() };
         config.training.unrelaxed = unrelaxed;
         let mut trainer = Trainer::new(config, Device::Cpu)
             .unwrap_or_else(|error| panic!("the default settings are good: {error}"));

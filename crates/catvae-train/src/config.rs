@@ -14,7 +14,7 @@ use crate::{Error, OptimizerKind, Result};
 
 /// Configuration of a training run; the defaults are the article's.
 ///
-/// As a file it has the sections `[data]`, `[model]`, `[training]` and `[temperature]`; unknown
+/// As a file it has the sections `[data]`, `[model]`, `[estimator]`, `[training]` and `[temperature]`; unknown
 /// sections and fields are errors. A run's own `config.toml` has `[provenance]` besides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,6 +23,9 @@ pub struct TrainConfig {
     pub data: DataSettings,
     /// Sizes of the network.
     pub model: ModelConfig,
+    /// How a gradient gets through the discrete sample.
+    #[serde(with = "crate::estimator_table")]
+    pub estimator: Estimator,
     /// How it is trained.
     pub training: TrainingSettings,
     /// The temperature τ of the relaxation over the steps.
@@ -62,8 +65,6 @@ section! {
         optimizer: OptimizerKind = OptimizerKind::Adam, "optimizer" "NAME",
         /// Step size of the optimiser
         learning_rate: f64 = 1e-3, "lr" "X", range Positive,
-        /// How a gradient gets through the discrete sample; a wrong name lists the right ones
-        estimator: Estimator = Estimator::GumbelSoftmax, "estimator" "NAME",
         /// Fixes initialisation, order and noise
         seed: u64 = 0, "seed" "N",
         /// Epochs between test evaluations; 0 for the last epoch only
@@ -84,26 +85,44 @@ section! {
 
 /// The section `[model]` is `catvae-model`'s; here are its flags.
 const MODEL: &[Setting] = &[
-    model("model.n_latents", "latents", "N", "Categorical variables of a code", |c| {
+    checked("model.n_latents", "latents", "N", "Categorical variables of a code", |c| {
         &mut c.model.n_latents
     }),
-    model("model.n_categories", "categories", "K", "Categories of each variable", |c| {
+    checked("model.n_categories", "categories", "K", "Categories of each variable", |c| {
         &mut c.model.n_categories
     }),
-    model(
-        "model.hidden",
+    checked(
+        "model.network",
+        "network",
+        "NAME",
+        "Layers of encoder and decoder: mlp, conv, or a table such as '{ kind = \"conv\", channels = [16, 32] }'",
+        |c| &mut c.model.network,
+    ),
+    checked(
+        "model.network.hidden",
         "hidden",
         "W,W,…",
-        "Hidden widths of the encoder; the decoder mirrors them",
-        |c| &mut c.model.hidden,
+        "Hidden widths of the network's fully connected layers; the decoder mirrors them",
+        |c| c.model.network.hidden(),
     ),
-    model("model.logits", "logits", "NAME", "After the encoder's last layer: linear, relu", |c| {
-        &mut c.model.logits
-    }),
+    checked(
+        "model.likelihood",
+        "likelihood",
+        "NAME",
+        "The law of the pixels: bernoulli, continuous-bernoulli",
+        |c| &mut c.model.likelihood,
+    ),
+    checked(
+        "model.logits",
+        "logits",
+        "NAME",
+        "After the encoder's last layer: linear, relu",
+        |c| &mut c.model.logits,
+    ),
 ];
 
-/// Ranges are those of [`ModelConfig::check`].
-const fn model(
+/// A setting whose range is checked by its own type.
+const fn checked(
     key: &'static str,
     flag: &'static str,
     value: &'static str,
@@ -114,7 +133,15 @@ const fn model(
     Setting { key, help, flag, range: Range::Any, may_change: false, field }
 }
 
-pub(crate) const SECTIONS: [&[Setting]; 3] = [DATA, MODEL, TRAINING];
+const ESTIMATOR: &[Setting] = &[checked(
+    "estimator",
+    "estimator",
+    "NAME",
+    "How a gradient gets through the discrete sample; a wrong name lists the right ones",
+    |c| &mut c.estimator,
+)];
+
+pub(crate) const SECTIONS: [&[Setting]; 4] = [DATA, MODEL, ESTIMATOR, TRAINING];
 
 /// The section `[provenance]` of a run's `config.toml`: what is needed to repeat the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +166,7 @@ impl Default for TrainConfig {
         Self {
             data: DataSettings::default(),
             model: ModelConfig::default(),
+            estimator: Estimator::GumbelSoftmax,
             training: TrainingSettings::default(),
             temperature: TemperatureSchedule::Constant { value: 1.0 },
             provenance: None,
@@ -161,13 +189,12 @@ impl TrainConfig {
             let (field, range, value) = (value.0, "at most 2^63 - 1", value.1.to_string());
             return Err(Error::Setting { field, range, value });
         }
-        let training = &self.training;
         let n_categories = self.model.n_categories;
-        if training.estimator == Estimator::DisArm && n_categories != 2 {
+        if self.estimator == Estimator::DisArm && n_categories != 2 {
             let (field, value) = ("model.n_categories", n_categories.to_string());
             return Err(Error::Setting { field, range: "2 for the estimator `disarm`", value });
         }
-        if training.estimator == Estimator::Enumeration {
+        if self.estimator == Estimator::Enumeration {
             let ModelConfig { n_latents, n_categories, .. } = self.model;
             let exponent = u32::try_from(n_latents).unwrap_or(u32::MAX);
             let n_codes = n_categories.checked_pow(exponent);
@@ -219,7 +246,11 @@ impl TrainConfig {
     /// # Errors
     /// What is wrong, with line and column where the parser knows them.
     pub fn from_toml(text: &str) -> std::result::Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+        let config: Self = match of_format_1(text) {
+            Some(table) => table.try_into(),
+            None => toml::from_str(text),
+        }
+        .map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
         config.check().map_err(|e| e.to_string())?;
         Ok(config)
     }
@@ -308,6 +339,14 @@ impl TrainConfig {
     }
 }
 
+/// A file of format 1, which had the estimator in `[training]`, as one of today.
+fn of_format_1(text: &str) -> Option<toml::Table> {
+    let mut table: toml::Table = text.parse().ok()?;
+    let estimator = table.get_mut("training")?.as_table_mut()?.remove("estimator")?;
+    table.entry("estimator").or_insert(estimator);
+    Some(table)
+}
+
 /// All fields under their dotted names.
 fn flatten(config: &TrainConfig) -> Result<std::collections::BTreeMap<String, toml::Value>> {
     fn walk(
@@ -354,11 +393,30 @@ mod tests {
         config.data.n_train = Some(500);
         config.data.binarization = Binarization::Dynamic { seed: 3 };
         config.training.clip_gradient_norm = Some(5.0);
-        config.training.estimator = Estimator::StGumbelSoftmax;
+        config.estimator = Estimator::StGumbelSoftmax;
         config.temperature =
             TemperatureSchedule::Exponential { init: 1.0, rate: 3e-5, min: 0.5, every: 1000 };
         let text = config.to_toml().unwrap();
         assert_eq!(TrainConfig::from_toml(&text).unwrap(), config, "{text}");
+    }
+
+    #[test]
+    fn an_estimator_is_a_table_or_a_text_and_stood_in_training_once() {
+        let expected = TrainConfig {
+            estimator: Estimator::GumbelRao { draws: 100 },
+            ..TrainConfig::default()
+        };
+        for text in [
+            "[estimator]\nname = \"gumbel-rao\"\ndraws = 100",
+            "estimator = \"gumbel-rao:draws=100\"",
+            "[training]\nestimator = \"gumbel-rao:draws=100\"",
+        ] {
+            assert_eq!(TrainConfig::from_toml(text).unwrap(), expected, "{text}");
+        }
+        let text = expected.to_toml().unwrap();
+        assert!(text.contains("[estimator]\nname = \"gumbel-rao\"\ndraws = 100\n"), "{text}");
+        let error = TrainConfig::from_toml("[estimator]\nname = \"reimax\"").unwrap_err();
+        assert!(error.contains("reinmax") && error.contains("line 1"), "{error}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod config;
 mod durable;
 mod error;
 mod estimator_lab;
+mod estimator_table;
 mod evaluate;
 mod metrics;
 mod objective;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use catvae_data::Binarization;
-use catvae_model::LogitsActivation;
+use catvae_model::{Likelihood, LogitsActivation, NetworkConfig};
 use gumbel_core::estimators::Estimator;
 use serde::de::DeserializeOwned;
 
@@ -174,7 +174,23 @@ macro_rules! named_fields {
     )+};
 }
 
-named_fields!(OptimizerKind, LogitsActivation);
+named_fields!(OptimizerKind, LogitsActivation, Likelihood);
+
+/// The name of a kind, with its defaults, or a table of TOML.
+impl Field for NetworkConfig {
+    fn read(&mut self, text: &str) -> std::result::Result<(), String> {
+        *self = match text.starts_with('{') {
+            true => text.parse::<toml::Value>().and_then(toml::Value::try_into),
+            false => toml::Value::String(text.to_owned()).try_into(),
+        }
+        .map_err(|error| error.message().to_owned())?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.name().to_owned()
+    }
+}
 
 fn from_name<T: DeserializeOwned>(text: &str) -> std::result::Result<T, String> {
     let value = toml::Value::String(text.to_owned());

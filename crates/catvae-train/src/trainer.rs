@@ -293,7 +293,7 @@ impl Trainer {
         let request = Request {
             images: &batch.images,
             batch: batch.len,
-            estimator: settings.estimator,
+            estimator: self.config.estimator,
             temperature,
             state: &mut self.estimator_state,
             noise: &mut self.noise,
@@ -527,11 +527,11 @@ mod tests {
                 _ => [5, 7],
             };
             assert_same(estimator.name(), |c| {
-                c.training.estimator = estimator;
+                c.estimator = estimator;
                 c.model = ModelConfig::mlp([28, 28], &[23, 17], code);
             });
             assert_same(&format!("{estimator}, relu logits, clipped"), |c| {
-                c.training.estimator = estimator;
+                c.estimator = estimator;
                 c.model = ModelConfig::mlp([28, 28], &[23, 17], code);
                 c.model.logits = LogitsActivation::Relu;
                 c.training.clip_gradient_norm = Some(3.0);
@@ -544,7 +544,7 @@ mod tests {
         assert_same("convolutions, rloo, continuous Bernoulli", |c| {
             c.model.network = conv();
             c.model.likelihood = Likelihood::ContinuousBernoulli;
-            c.training.estimator = Estimator::Rloo { samples: 3 };
+            c.estimator = Estimator::Rloo { samples: 3 };
         });
     }
 }

@@ -112,9 +112,9 @@ fn training_lowers_both_objectives() {
 fn a_resumed_run_is_bit_equal_to_an_uninterrupted_one() {
     let mut variants = vec![config(); 5];
     // Estimators with a state of their own.
-    variants[3].training.estimator = Estimator::Reinforce;
-    variants[4].training.estimator = Estimator::Rebar;
-    variants[1].training.estimator = Estimator::StGumbelSoftmax;
+    variants[3].estimator = Estimator::Reinforce;
+    variants[4].estimator = Estimator::Rebar;
+    variants[1].estimator = Estimator::StGumbelSoftmax;
     variants[1].training.optimizer = OptimizerKind::RAdam;
     variants[1].data.binarization = Binarization::Dynamic { seed: 4 };
     variants[1].temperature =
@@ -149,7 +149,7 @@ fn every_estimator_trains() {
     for estimator in Estimator::ALL {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config();
-        config.training.estimator = estimator;
+        config.estimator = estimator;
         config.training.epochs = 6;
         // Few enough codes to enumerate, and the two categories that disarm is for.
         config.model.n_categories = 2;

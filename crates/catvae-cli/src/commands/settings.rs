@@ -15,7 +15,7 @@ pub(crate) fn apply(args: &TrainArgs, config: &mut TrainConfig) -> Result<()> {
     let flags = &args.settings;
     flags.apply(config)?;
     if args.straight_through {
-        config.training.estimator = gumbel_core::estimators::Estimator::StGumbelSoftmax;
+        config.estimator = gumbel_core::estimators::Estimator::StGumbelSoftmax;
     }
     if flags.give("data.data_dir") {
         let folder = config.data.data_dir.take().unwrap_or_default();

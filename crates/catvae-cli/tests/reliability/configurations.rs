@@ -37,7 +37,7 @@ fn affordable(mut config: TrainConfig) -> TrainConfig {
     training.checkpoint_every = training.checkpoint_every.max(4);
     // A step must not leave the numbers of f32, which would rightly end the run.
     training.learning_rate = training.learning_rate.min(0.1);
-    training.estimator = match training.estimator {
+    config.estimator = match config.estimator {
         Estimator::DecoupledStraightThrough { backward_tau } => {
             Estimator::DecoupledStraightThrough { backward_tau: backward_tau.clamp(0.1, 10.0) }
         }

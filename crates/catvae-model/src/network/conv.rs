@@ -51,6 +51,10 @@ impl Architecture for Conv {
         }
         Ok(layers)
     }
+
+    fn hidden(&mut self) -> &mut Vec<usize> {
+        &mut self.hidden
+    }
 }
 
 impl Conv {

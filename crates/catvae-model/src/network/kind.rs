@@ -1,7 +1,7 @@
 //! The kinds of network to choose from. A new one is a file beside this one, and a line in the list.
 
 use std::fmt::Debug;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -38,6 +38,9 @@ pub trait Architecture: Debug {
     /// # Errors
     /// Sizes that the network cannot be built for.
     fn decoder(&self, sizes: &Sizes) -> Result<Vec<Box<dyn Layer>>>;
+
+    /// The hidden widths of its fully connected layers, which every kind has.
+    fn hidden(&mut self) -> &mut Vec<usize>;
 }
 
 /// Declares the list: name in configurations, and type.
@@ -87,6 +90,12 @@ macro_rules! networks {
             type Target = dyn Architecture;
 
             fn deref(&self) -> &Self::Target {
+                match self { $(Self::$kind(network) => network),+ }
+            }
+        }
+
+        impl DerefMut for NetworkConfig {
+            fn deref_mut(&mut self) -> &mut Self::Target {
                 match self { $(Self::$kind(network) => network),+ }
             }
         }

@@ -30,6 +30,10 @@ impl Architecture for Mlp {
         widths.reverse();
         Ok(dense(&widths, Activation::Identity))
     }
+
+    fn hidden(&mut self) -> &mut Vec<usize> {
+        &mut self.hidden
+    }
 }
 
 impl Mlp {

@@ -15,20 +15,19 @@ const MOST: u64 = i64::MAX as u64;
 
 /// Every size of a network up to a few million weights, every other value up to the end of its range.
 pub(crate) fn any_config() -> impl Strategy<Value = TrainConfig> {
-    (data(), model(), training(), temperatures(), proptest::option::of(provenance())).prop_map(
-        |(data, mut model, training, temperature, mut provenance)| {
-            if training.estimator == Estimator::DisArm {
+    (data(), model(), estimators(), training(), temperatures(), proptest::option::of(provenance()))
+        .prop_map(|(data, mut model, estimator, training, temperature, mut provenance)| {
+            if estimator == Estimator::DisArm {
                 model.n_categories = 2;
             }
-            if training.estimator == Estimator::Enumeration {
+            if estimator == Estimator::Enumeration {
                 (model.n_latents, model.n_categories) = (3, model.n_categories.min(25));
             }
             if let Some(provenance) = &mut provenance {
                 provenance.image_shape = [1, model.n_pixels];
             }
-            TrainConfig { data, model, training, temperature, provenance }
-        },
-    )
+            TrainConfig { data, model, estimator, training, temperature, provenance }
+        })
 }
 
 /// Also the ends, which a uniform draw would never meet.
@@ -111,8 +110,8 @@ fn training() -> impl Strategy<Value = TrainingSettings> {
     let rates = (positive(), proptest::option::of(positive()));
     let optimizers = prop_oneof![Just(OptimizerKind::Adam), Just(OptimizerKind::RAdam)];
     let flags = (any::<bool>(), any::<bool>());
-    (counts, rates, optimizers, estimators(), flags).prop_map(
-        |(counts, (learning_rate, clip_gradient_norm), optimizer, estimator, flags)| {
+    (counts, rates, optimizers, flags).prop_map(
+        |(counts, (learning_rate, clip_gradient_norm), optimizer, flags)| {
             let (epochs, batch_size, eval_every, checkpoint_every, keep_checkpoints, seed) = counts;
             let (unrelaxed, keep_best) = flags;
             TrainingSettings {
@@ -120,7 +119,6 @@ fn training() -> impl Strategy<Value = TrainingSettings> {
                 batch_size,
                 optimizer,
                 learning_rate,
-                estimator,
                 seed,
                 eval_every,
                 unrelaxed,

@@ -15,7 +15,7 @@ fn error_after(weights: &[(&str, f32)], estimator: Estimator) -> String {
     let run = RunDir::new(dir.path());
     let mut config = tiny::config();
     config.model.network = Mlp { hidden: vec![3, 3] }.into();
-    config.training.estimator = estimator;
+    config.estimator = estimator;
     tiny::run_until(&config, &run, 3);
     let checkpoint = tiny::load(&config, &run, |e| panic!("{e}")).unwrap();
     let parameters = checkpoint.model.parameters();

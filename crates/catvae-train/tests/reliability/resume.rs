@@ -32,7 +32,7 @@ fn configs(estimator: Estimator) -> impl Strategy<Value = TrainConfig> {
     (training, schedules(), binarizations).prop_map(move |(training, temperature, binarization)| {
         let mut config = tiny::config();
         let (optimizer, clips, unrelaxed, seed, checkpoint_every) = training;
-        config.training.estimator = estimator;
+        config.estimator = estimator;
         config.training.optimizer = optimizer;
         config.training.clip_gradient_norm = clips.then_some(0.05);
         config.training.unrelaxed = unrelaxed;
