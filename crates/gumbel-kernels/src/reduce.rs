@@ -59,11 +59,16 @@ impl LongSum {
 
     #[inline(always)]
     pub(crate) fn value(&self) -> f32 {
-        let mut total = 0.0;
-        for i in 0..LINE {
-            total += self.wide[i] + f64::from(self.lanes[i]);
+        let mut total = self.wide;
+        for (total, lane) in total.iter_mut().zip(self.lanes) {
+            *total += f64::from(lane);
         }
-        total as f32
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                total[i] += total[i + half];
+            }
+        }
+        total[0] as f32
     }
 }
 
