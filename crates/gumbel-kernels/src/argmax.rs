@@ -136,13 +136,13 @@ mod tests {
             perturb(n, &logits, &noise, &mut y).unwrap();
             argmax(n, &y, &mut classes).unwrap();
             one_hot_argmax(n, &y, &mut hot).unwrap();
-            for row in 0..5 {
+            for (row, class) in classes.iter().enumerate() {
                 let at = row * n..(row + 1) * n;
                 let shift = logits[at.clone()].iter().copied().fold(f32::MIN, f32::max);
                 let expected: Vec<f32> =
                     at.clone().map(|i| (logits[i] - shift) + noise[i]).collect();
                 assert_eq!(y[at.clone()], expected);
-                let class = classes[row] as usize;
+                let class = *class as usize;
                 assert!(expected.iter().all(|&v| v <= expected[class]));
                 let expected: Vec<f32> = (0..n).map(|i| f32::from(u8::from(i == class))).collect();
                 assert_eq!(hot[at], expected);

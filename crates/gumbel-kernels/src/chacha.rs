@@ -75,7 +75,7 @@ impl WordStream {
     }
 
     /// The word at one position.
-    pub(crate) fn word(&self, position: u64) -> u32 {
+    pub fn word(&self, position: u64) -> u32 {
         let start = self.states(position / BLOCK as u64);
         rounds::block(start.0.map(|lanes| lanes[0]))[(position % BLOCK as u64) as usize]
     }

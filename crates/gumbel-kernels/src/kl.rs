@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::error::{LengthError, check_len};
 use crate::isa::{Isa, Kernel, Task};
 use crate::lines::LINE;
-use crate::reduce::{LongSum, larger, max, sum};
+use crate::reduce::{BLOCK, LongSum, larger, max, sum};
 use crate::rows::{check_rows, rows_per_chunk};
 use crate::vmath::{exp_nonpositive, ln_normal};
 
@@ -188,17 +188,20 @@ fn long_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], d_logits: &mut [f3
     }
     let largest = max(largest);
     let (mut total, mut weighted) = (LongSum::default(), LongSum::default());
-    for (logits, out) in logits.chunks(LINE).zip(d_logits.chunks_mut(LINE)) {
-        let mut e = kernel.load(logits, f32::NEG_INFINITY);
-        let mut products = [0.0; LINE];
-        for i in 0..LINE {
-            let y = bounded(e[i] - largest);
-            e[i] = exp_nonpositive(y);
-            products[i] = e[i] * y;
+    for (logits, out) in logits.chunks(BLOCK).zip(d_logits.chunks_mut(BLOCK)) {
+        let (mut block_total, mut block_weighted) = ([0.0; LINE], [0.0; LINE]);
+        for (logits, out) in logits.chunks(LINE).zip(out.chunks_mut(LINE)) {
+            let mut e = kernel.load(logits, f32::NEG_INFINITY);
+            for i in 0..LINE {
+                let y = bounded(e[i] - largest);
+                e[i] = exp_nonpositive(y);
+                block_total[i] += e[i];
+                block_weighted[i] += e[i] * y;
+            }
+            kernel.store(&e, out);
         }
-        total.add(&e);
-        weighted.add(&products);
-        kernel.store(&e, out);
+        total.add(&block_total);
+        weighted.add(&block_weighted);
     }
     let total = total.value();
     let ln_total = ln_normal(total);

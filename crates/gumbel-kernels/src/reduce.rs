@@ -20,50 +20,33 @@ pub(crate) fn larger(x: f32, y: f32) -> f32 {
     if x > y { x } else { y }
 }
 
-/// Lines that are added in single precision before they go into the double-precision sums.
-const BLOCK: usize = 16;
+/// Values that may be added in single precision before they go into a [`LongSum`].
+pub(crate) const BLOCK: usize = 16 * LINE;
 
-/// A sum over any number of lines whose rounding does not grow with their number.
-///
-/// Sixteen lines at a time are added in single precision, and those sums in double precision: a row of millions of
-/// equal values loses no more than one of a hundred. The order is fixed.
-#[derive(Debug, Clone, Copy)]
+/// A sum over any number of lines, or of sums of a [`BLOCK`]. It is kept in double precision, so that its rounding
+/// does not grow with their number. The order is fixed.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LongSum {
-    lanes: [f32; LINE],
     wide: [f64; LINE],
-    n_lines: usize,
-}
-
-impl Default for LongSum {
-    #[inline(always)]
-    fn default() -> Self {
-        LongSum { lanes: [0.0; LINE], wide: [0.0; LINE], n_lines: 0 }
-    }
 }
 
 impl LongSum {
     #[inline(always)]
     pub(crate) fn add(&mut self, line: &[f32; LINE]) {
-        for (lane, value) in self.lanes.iter_mut().zip(line) {
-            *lane += value;
-        }
-        self.n_lines += 1;
-        if self.n_lines == BLOCK {
-            for i in 0..LINE {
-                self.wide[i] += f64::from(self.lanes[i]);
-            }
-            self.lanes = [0.0; LINE];
-            self.n_lines = 0;
+        for (wide, value) in self.wide.iter_mut().zip(line) {
+            *wide += f64::from(*value);
         }
     }
 
     #[inline(always)]
     pub(crate) fn value(&self) -> f32 {
-        let mut total = 0.0;
-        for i in 0..LINE {
-            total += self.wide[i] + f64::from(self.lanes[i]);
+        let mut total = self.wide;
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                total[i] += total[i + half];
+            }
         }
-        total as f32
+        total[0] as f32
     }
 }
 

@@ -89,10 +89,11 @@ impl Generator {
         self.skip(values.len());
     }
 
-    /// Gumbel values in single precision to read from a position on; who reads them [skips](Self::skip) them.
+    /// Gumbel values in single precision, and the current position among them. The caller must [`skip`](Self::skip)
+    /// what it reads.
     pub(crate) fn gumbel_stream(&self) -> (GumbelStream, u64) {
         let words = self.word_stream();
-        (GumbelStream::new(words, words.with_masked_key(TAIL_KEY)), self.position())
+        (GumbelStream::new(words, self.tail()), self.position())
     }
 
     /// The same words, computed many at a time.
@@ -125,17 +126,11 @@ impl Generator {
         self.words.get_word_pos() as u64
     }
 
-    /// The same seed and stream under a second key, at position 0.
+    /// The same seed and stream under a second key.
     ///
     /// Word `i` of the result refines word `i` of `self`: see [`crate::gumbel_noise`].
-    pub(crate) fn tail(&self) -> TailWords {
-        let mut key = self.words.get_seed();
-        for (byte, flip) in key.iter_mut().zip(TAIL_KEY) {
-            *byte ^= flip;
-        }
-        let mut words = ChaCha8Rng::from_seed(key);
-        words.set_stream(self.words.get_stream());
-        TailWords { words }
+    pub(crate) fn tail(&self) -> WordStream {
+        self.word_stream().with_masked_key(TAIL_KEY)
     }
 }
 
@@ -145,19 +140,6 @@ const TAIL_KEY: [u8; 32] = *b"gumbel-core tail words, stream 2";
 
 /// The same for noise that is drawn given other noise.
 const CONDITIONAL_KEY: [u8; 32] = *b"gumbel-core conditional draws  1";
-
-/// Random access to the words that refine extreme draws.
-pub(crate) struct TailWords {
-    words: ChaCha8Rng,
-}
-
-impl TailWords {
-    /// The word at a position.
-    pub(crate) fn at(&mut self, position: u64) -> u32 {
-        self.words.set_word_pos(u128::from(position));
-        self.words.next_u32()
-    }
-}
 
 impl RngCore for Generator {
     fn next_u32(&mut self) -> u32 {
@@ -184,7 +166,7 @@ mod tests {
         let first: Vec<u32> = (0..4).map(|_| g.next_u32()).collect();
         assert_eq!(first, FIRST_WORDS_OF_SEED_0);
         assert_eq!(Generator::new(0).stream(5).next_u32(), FIRST_WORD_OF_STREAM_5);
-        assert_eq!(Generator::new(0).tail().at(3), TAIL_WORD_3);
+        assert_eq!(Generator::new(0).tail().word(3), TAIL_WORD_3);
     }
     const FIRST_WORDS_OF_SEED_0: [u32; 4] = [2811902828, 3045455719, 3134767159, 2001118559];
     const FIRST_WORD_OF_STREAM_5: u32 = 3945579194;
@@ -224,8 +206,8 @@ mod tests {
         let main = g.clone().next_words(64);
         let stream = g.stream(1).next_words(64);
         let seed = Generator::new(2).next_words(64);
-        let mut tail = g.tail();
-        let tail: Vec<u32> = (0..64).map(|i| tail.at(i)).collect();
+        let tail = g.tail();
+        let tail: Vec<u32> = (0..64).map(|i| tail.word(i)).collect();
         for other in [&stream, &seed, &tail] {
             assert!(main.iter().zip(other).filter(|(a, b)| a == b).count() < 2);
         }

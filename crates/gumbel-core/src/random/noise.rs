@@ -169,11 +169,10 @@ fn values_f32(n: usize, g: &mut Generator, value: impl Fn(Draw<f32>) -> f32) -> 
     let start = g.position();
     let words = g.next_words(n);
     let mut values: Vec<f32> = words.iter().map(|&word| value(near_end_f32(word))).collect();
-    let mut tail = None;
+    let tail = g.tail();
     for (i, &word) in words.iter().enumerate() {
         if word.min(!word) < TAIL {
-            let tail = tail.get_or_insert_with(|| g.tail());
-            values[i] = value(refined_f32(word, tail.at(start.wrapping_add(i as u64))));
+            values[i] = value(refined_f32(word, tail.word(start.wrapping_add(i as u64))));
         }
     }
     values
