@@ -24,7 +24,7 @@ pub(crate) fn any_config() -> impl Strategy<Value = TrainConfig> {
                 (model.n_latents, model.n_categories) = (3, model.n_categories.min(25));
             }
             if let Some(provenance) = &mut provenance {
-                provenance.image_shape = [1, model.n_pixels];
+                provenance.image_shape = [1, model.n_pixels()];
             }
             TrainConfig { data, model, estimator, training, temperature, provenance }
         })
