@@ -194,8 +194,8 @@ def run_losses(dtype):
     logits.requires_grad_()
     bce, kl = LIKELIHOODS["bernoulli"](pixel_logits, images), kl_to_uniform_per_image(logits)
     (bce.mean() + kl.mean()).backward()
-    # Where one minus its parameter rounds to zero, PyTorch's law has lost its logit.
-    inner = (pixel_logits.detach()[:3] / 10).requires_grad_()
+    # PyTorch's law has lost its logit where its parameter is within 2e-16 of zero or one.
+    inner = (pixel_logits.detach()[:3] / 40).requires_grad_()
     continuous = LIKELIHOODS["continuous-bernoulli"](inner, images[:3])
     continuous.mean().backward()
     return {

@@ -229,7 +229,7 @@ pub(crate) struct EstimatorsArgs {
     pub(crate) samples: NonZeroUsize,
     /// Use the first N test images
     #[arg(long, value_name = "N", default_value = "100")]
-    pub(crate) images: NonZeroUsize,
+    pub(crate) limit: NonZeroUsize,
     /// Only these [default: all that the model can take]
     #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
     pub(crate) only: Option<Vec<Estimator>>,

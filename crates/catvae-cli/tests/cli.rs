@@ -390,7 +390,8 @@ fn a_shape_of_images_that_does_not_fit_the_model_is_refused() {
     place.ok(&format!("{SMALL} --epochs 1 --out run"));
     let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
     for shape in ["[28, 0]", "[1, 1]", "[4294967296, 4294967296]"] {
-        let changed = config.replace("[28, 28]", shape);
+        let (before, provenance) = config.split_once("[provenance]").unwrap();
+        let changed = format!("{before}[provenance]{}", provenance.replace("[28, 28]", shape));
         assert!(changed != config);
         fs::write(place.path("run/config.toml"), changed).unwrap();
         let error = place.error("sample run --out s.png");

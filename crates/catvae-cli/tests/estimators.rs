@@ -16,7 +16,7 @@ fn estimators_are_measured_against_the_exact_gradient() {
     let train = "train --train-images 100 --test-images 10 --hidden 16 --latents 2 --categories 3 \
                  --epochs 1 --batch-size 50 --no-unrelaxed --out run";
     assert!(catvae(dir.path(), train).unwrap().status.success());
-    let line = "estimators run --samples 3 --images 5 --json table.json --out table.png";
+    let line = "estimators run --samples 3 --limit 5 --json table.json --out table.png";
     let output = catvae(dir.path(), line).unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

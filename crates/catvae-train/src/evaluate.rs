@@ -132,11 +132,8 @@ fn for_each_batch(
     device: &Device,
     mut body: impl FnMut(&Tensor) -> Result<()>,
 ) -> Result<()> {
-    let batches = Batches {
-        batch_size: BATCH,
-        shuffle_seed: None,
-        binarization: fixed(binarization),
-    };
+    let batches =
+        Batches { batch_size: BATCH, shuffle_seed: None, binarization: fixed(binarization) };
     for batch in batches.epoch(images, 0, 0) {
         let tensor =
             Tensor::from_vec(batch.images, (batch.len, images.pixels_per_image()), device)?;

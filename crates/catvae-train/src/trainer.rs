@@ -416,30 +416,32 @@ fn layer_step<M: Model>(model: &M, device: &Device) -> Option<LayerStep> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Tensor;
     use catvae_data::digits_with;
     use catvae_model::{Conv, Likelihood, LogitsActivation, ModelConfig, Parameter};
     use gumbel_core::estimators::Estimator;
 
-    use candle_core::Tensor;
-
     use super::*;
 
     /// A few steps on slices and in candle's operations, with the same settings: losses and weights.
+    ///
+    /// The first five steps of RAdam follow the gradient itself, so that the weights show every entry of it in its
+    /// own size. Adam divides by that size, and rounding would decide where a gradient is next to nothing.
     fn both(change: impl Fn(&mut TrainConfig)) -> [(Vec<[f64; 3]>, Vec<f32>); 2] {
         let data = digits_with(3, 64, 1).train;
-        [true, false].map(|fused| {
+        [true, false].map(|on_slices| {
             let mut config = TrainConfig::default();
             config.model = ModelConfig::mlp([28, 28], &[23, 17], [5, 7]);
-            config.training.learning_rate = 1e-2;
+            config.training.optimizer = crate::OptimizerKind::RAdam;
             change(&mut config);
             let mut trainer = Trainer::new(config, Device::Cpu).unwrap();
-            if !fused {
+            if !on_slices {
                 trainer.layer_step = None;
             }
             let mut losses = Vec::new();
-            for step in 0..6 {
+            for step in 0..5 {
                 // Batches of different sizes, one image among them.
-                let len = [13, 1, 16, 9, 2, 5][step];
+                let len = [13, 1, 16, 9, 2][step];
                 let images =
                     (0..len).flat_map(|i| data.image(7 * step + i)).map(|&p| f32::from(p) / 255.0);
                 let batch = Batch { images: images.collect(), len, ..Batch::default() };
@@ -455,32 +457,28 @@ mod tests {
     }
 
     fn assert_same(what: &str, change: impl Fn(&mut TrainConfig)) {
-        let [(fused_losses, fused), (plain_losses, plain)] = both(change);
-        for (f, p) in fused_losses.iter().flatten().zip(plain_losses.iter().flatten()) {
+        let [(losses, slices), (expected_losses, tensors)] = both(change);
+        for (f, p) in losses.iter().flatten().zip(expected_losses.iter().flatten()) {
             // The KL of each of the five latents is a difference of numbers near ln 7 = 1.9.
             assert!(
                 (f - p).abs() <= 2e-5 * p.abs() + 5.0 * 2.4e-7,
-                "{what}: {fused_losses:?} against {plain_losses:?}"
+                "{what}: {losses:?} against {expected_losses:?}"
             );
         }
-        for (f, p) in fused.iter().zip(&plain) {
-            // Adam divides by the gradient's own size: where a gradient is next to nothing, rounding
-            // decides about a part of a step of 1e-2.
-            assert!((f - p).abs() <= 5e-4, "{what}: a weight is {f} against {p}");
-        }
-        let mean_deviation =
-            fused.iter().zip(&plain).map(|(f, p)| f64::from((f - p).abs())).sum::<f64>()
-                / fused.len() as f64;
-        assert!(mean_deviation < 1e-6, "{what}: {mean_deviation:e}");
+        let deviations = slices.iter().zip(&tensors).map(|(s, t)| (s - t).abs());
+        let worst = deviations.clone().fold(0.0, f32::max);
+        let mean = deviations.map(f64::from).sum::<f64>() / slices.len() as f64;
+        // Weights of up to one half, moved by up to 0.1: a few units in the last place of either.
+        assert!(worst <= 5e-6 && mean < 5e-8, "{what}: {worst:e} at most, {mean:e} on average");
     }
 
     #[test]
     fn an_infinite_unrelaxed_loss_at_a_finite_relaxed_one_stops_the_step_before_the_update() {
-        for fused in [true, false] {
+        for on_slices in [true, false] {
             let mut config = TrainConfig::default();
             config.model = ModelConfig::mlp([2, 2], &[3], [2, 2]);
             let mut trainer = Trainer::new(config, Device::Cpu).unwrap();
-            if !fused {
+            if !on_slices {
                 trainer.layer_step = None;
             }
             trainer.last_checkpoint = Some(PathBuf::from("run/checkpoints/step-000000000"));
@@ -506,9 +504,9 @@ mod tests {
             let error = trainer.step(&batch, 100.0).unwrap_err().to_string();
             let [start, checkpoint] =
                 ["the unrelaxed loss is ", "Last good checkpoint: run/checkpoints/step-"];
-            assert!(error.starts_with(start) && error.contains(checkpoint), "{fused}: {error}");
-            assert!(error.contains("at step 1 (epoch 1)"), "{fused}: {error}");
-            assert_eq!(weights(&trainer), before, "{fused}: the weights were updated");
+            assert!(error.starts_with(start) && error.contains(checkpoint), "{on_slices}: {error}");
+            assert!(error.contains("at step 1 (epoch 1)"), "{on_slices}: {error}");
+            assert_eq!(weights(&trainer), before, "{on_slices}: the weights were updated");
 
             // The relaxed loss alone is no reason to stop.
             trainer.config.training.unrelaxed = false;
@@ -537,7 +535,6 @@ mod tests {
                 c.training.clip_gradient_norm = Some(3.0);
             });
         }
-        assert_same("radam", |c| c.training.optimizer = crate::OptimizerKind::RAdam);
         assert_same("no hidden layer", |c| c.model = ModelConfig::mlp([28, 28], &[], [5, 7]));
         let conv = || Conv { channels: vec![3, 5], hidden: vec![17] }.into();
         assert_same("convolutions", |c| c.model.network = conv());

@@ -17,7 +17,7 @@ use crate::run::OpenRun;
 pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
-    let images = run.images(&args.run, Part::Test)?.take(args.images.get());
+    let images = run.images(&args.run, Part::Test)?.take(args.limit.get());
     let lab = EstimatorLab::new(&run.model, &images, run.config.data.binarization, &device)?;
     let chosen = choose(args, &lab)?;
 

@@ -97,7 +97,9 @@ fn model() -> impl Strategy<Value = ModelConfig> {
 fn estimators() -> impl Strategy<Value = Estimator> {
     prop_oneof![
         proptest::sample::select(Estimator::ALL.to_vec()),
-        positive().prop_map(|backward_tau| Estimator::DecoupledStraightThrough { backward_tau }),
+        (-30.0..30.0_f64).prop_map(|power| Estimator::DecoupledStraightThrough {
+            backward_tau: 10_f64.powf(power),
+        }),
         positive().prop_map(|gap| Estimator::GappedStraightThrough { gap }),
         sizes(1).prop_map(|draws| Estimator::GumbelRao { draws }),
         sizes(1).prop_map(|draws| Estimator::ReinMaxRao { draws }),
