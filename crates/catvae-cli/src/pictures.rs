@@ -26,7 +26,7 @@ pub(crate) fn samples(
     path: &Path,
 ) -> Result<()> {
     let mut grid = Grid::new(rows, cols, image_shape)?;
-    let config = model.config();
+    let config = model.settings();
     // All logits equal: the uniform prior.
     let shape = (rows * cols, config.n_latents, config.n_categories);
     let prior_logits = Tensor::zeros(shape, DType::F32, device)?;

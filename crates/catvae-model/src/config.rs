@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::layer::{Activation, Layer};
-use crate::{Error, Layered, Likelihood, Mlp, Network, NetworkConfig, Result, Sizes};
+use crate::{
+    CategoricalVae, Error, Layered, Likelihood, Mlp, ModelSettings, Network, NetworkConfig, Result,
+    Sizes,
+};
 
 /// What follows the encoder's last layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,26 +131,18 @@ impl ModelConfig {
     /// Values of an image after each layer of the encoder, from its pixels to its logits.
     ///
     /// # Errors
-    /// Those of [`Self::check`].
+    /// Those of [`ModelSettings::check`].
     pub fn encoder_widths(&self) -> Result<Vec<usize>> {
         let outputs = self.build()?.encoder;
         let outputs = outputs.layers().map(|layer| layer.outputs());
         Ok([self.n_pixels()].into_iter().chain(outputs).collect())
     }
 
-    /// Checks every field.
+    /// The networks of the model.
     ///
     /// # Errors
     /// [`Error::TooSmall`] naming the field; [`Error::TooLarge`] when the weights could not be addressed; a network
     /// that cannot be built for the images.
-    pub fn check(&self) -> Result<()> {
-        self.build().map(drop)
-    }
-
-    /// The networks of the model.
-    ///
-    /// # Errors
-    /// Those of [`Self::check`].
     pub(crate) fn build(&self) -> Result<Layered> {
         let at_least = |field, minimum, value| {
             if value < minimum { Err(Error::TooSmall { field, minimum, value }) } else { Ok(()) }
@@ -171,6 +166,22 @@ impl ModelConfig {
             decoder: chain("decoder", self.network.decoder(&sizes)?)?,
             likelihood: self.likelihood,
         })
+    }
+}
+
+impl ModelSettings for ModelConfig {
+    type Model = CategoricalVae;
+
+    fn check(&self) -> Result<()> {
+        self.build().map(drop)
+    }
+
+    fn code_shape(&self) -> [usize; 2] {
+        [self.n_latents, self.n_categories]
+    }
+
+    fn image_shape(&self) -> [usize; 2] {
+        self.image_shape
     }
 }
 

@@ -50,7 +50,7 @@ pub use config::{LogitsActivation, ModelConfig};
 pub use error::{Error, Result};
 pub use init::uniform_fan_in;
 pub use likelihood::{Likelihood, PixelLaw};
-pub use model::{Model, from_state_dict, load_state_dict};
+pub use model::{Model, ModelSettings, from_state_dict, load_state_dict};
 pub use network::{Architecture, Conv, Mlp, Network, NetworkConfig, ParameterSpec, Sizes, Tape};
 pub use parameters::Parameter;
 pub use prior::{kl_to_uniform_prior, log_uniform_prior};

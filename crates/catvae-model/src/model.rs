@@ -10,38 +10,46 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Layered, Parameter, Result, kl_to_uniform_prior, log_uniform_prior};
 
+/// The section `[model]` of a configuration file: what a model is built from.
+pub trait ModelSettings:
+    Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync
+{
+    /// What is built from it.
+    type Model: Model<Settings = Self>;
+
+    /// Whether a model can be built from these settings, without building one.
+    ///
+    /// # Errors
+    /// What is wrong, by the name of the field.
+    fn check(&self) -> Result<()>;
+
+    /// `[n_latents, n_categories]`.
+    fn code_shape(&self) -> [usize; 2];
+
+    /// Rows and columns of the images.
+    fn image_shape(&self) -> [usize; 2];
+}
+
 /// A variational autoencoder whose code is `n_latents` variables of `n_categories` each.
 ///
 /// [`CategoricalVae`](crate::CategoricalVae) is one. A model of one's own, in candle's operations, gets the
 /// trainer, checkpoints, resuming, metrics, evaluation and the estimator lab by implementing this.
 pub trait Model: Debug + Sized + Send + Sync {
-    /// The section `[model]` of a configuration file.
-    type Config: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync;
+    /// What it is built from.
+    type Settings: ModelSettings<Model = Self>;
 
     /// Draws initial parameters.
     ///
     /// # Errors
-    /// A configuration that no model can be built from.
+    /// Settings that no model can be built from.
     fn initialise(
-        config: &Self::Config,
+        settings: &Self::Settings,
         device: &Device,
         generator: &mut Generator,
     ) -> Result<Self>;
 
-    /// The configuration that the model was built from.
-    fn config(&self) -> &Self::Config;
-
-    /// Whether a model can be built from the configuration, without building one.
-    ///
-    /// # Errors
-    /// What is wrong, by the name of the field.
-    fn check(config: &Self::Config) -> Result<()>;
-
-    /// `[n_latents, n_categories]`.
-    fn code_shape(config: &Self::Config) -> [usize; 2];
-
-    /// Rows and columns of the images.
-    fn image_shape(config: &Self::Config) -> [usize; 2];
+    /// What the model was built from.
+    fn settings(&self) -> &Self::Settings;
 
     /// Every parameter, always in the same order.
     fn parameters(&self) -> Vec<Parameter>;
@@ -108,7 +116,7 @@ pub trait Model: Debug + Sized + Send + Sync {
     /// # Errors
     /// Logits that are NaN.
     fn log_prior_over_posterior(&self, logits: &Tensor, z: &Tensor) -> Result<Tensor> {
-        let log_prior = log_uniform_prior(Self::code_shape(self.config()));
+        let log_prior = log_uniform_prior(self.settings().code_shape());
         Ok(log_prob(logits, z)?.sum(D::Minus1)?.affine(-1.0, log_prior)?)
     }
 
@@ -148,12 +156,12 @@ pub fn load_state_dict<M: Model>(model: &M, mut tensors: HashMap<String, Tensor>
 ///
 /// # Errors
 /// Those of [`Model::initialise`] and of [`load_state_dict`].
-pub fn from_state_dict<M: Model>(
-    config: &M::Config,
+pub fn from_state_dict<S: ModelSettings>(
+    settings: &S,
     tensors: HashMap<String, Tensor>,
     device: &Device,
-) -> Result<M> {
-    let model = M::initialise(config, device, &mut Generator::new(0))?;
+) -> Result<S::Model> {
+    let model = S::Model::initialise(settings, device, &mut Generator::new(0))?;
     load_state_dict(&model, tensors)?;
     Ok(model)
 }

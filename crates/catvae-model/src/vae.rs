@@ -26,7 +26,7 @@ pub struct Layered {
 }
 
 impl Model for CategoricalVae {
-    type Config = ModelConfig;
+    type Settings = ModelConfig;
 
     /// Draws every parameter, the encoder's first, from PyTorch's law for `nn.Linear` and convolutions.
     fn initialise(
@@ -44,20 +44,8 @@ impl Model for CategoricalVae {
         Ok(Self { config: config.clone(), layered, parameters })
     }
 
-    fn config(&self) -> &ModelConfig {
+    fn settings(&self) -> &ModelConfig {
         &self.config
-    }
-
-    fn check(config: &ModelConfig) -> Result<()> {
-        config.check()
-    }
-
-    fn code_shape(config: &ModelConfig) -> [usize; 2] {
-        [config.n_latents, config.n_categories]
-    }
-
-    fn image_shape(config: &ModelConfig) -> [usize; 2] {
-        config.image_shape
     }
 
     /// Encoder, then decoder, layer by layer, weight before bias.
@@ -223,7 +211,7 @@ mod tests {
         let load = |change: fn(&mut HashMap<String, Tensor>)| {
             let mut tensors = state_dict(&model());
             change(&mut tensors);
-            let error = from_state_dict::<CategoricalVae>(&small(), tensors, &Device::Cpu);
+            let error = from_state_dict(&small(), tensors, &Device::Cpu);
             error.unwrap_err().to_string()
         };
         assert!(load(|t| drop(t.remove("decoder.2.bias"))).contains("no tensor decoder.2.bias"));

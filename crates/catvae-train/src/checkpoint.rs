@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
-use catvae_model::{CategoricalVae, Model, ModelConfig, from_state_dict};
+use catvae_model::{Model, ModelConfig, ModelSettings, from_state_dict};
 use gumbel_core::GeneratorState;
 use gumbel_core::estimators::EstimatorState;
 use safetensors::SafeTensors;
@@ -89,9 +89,9 @@ struct State {
 }
 
 /// What a trainer hands over to be kept.
-pub(crate) struct Snapshot<'a> {
+pub(crate) struct Snapshot<'a, M> {
     pub(crate) position: &'a Position,
-    pub(crate) model: &'a CategoricalVae,
+    pub(crate) model: &'a M,
     pub(crate) optimizer: &'a Optimizer,
     pub(crate) estimator_state: EstimatorState,
     pub(crate) noise: GeneratorState,
@@ -100,13 +100,13 @@ pub(crate) struct Snapshot<'a> {
 
 /// A checkpoint that passed every check.
 #[derive(Debug)]
-pub struct LoadedCheckpoint {
+pub struct LoadedCheckpoint<S: ModelSettings = ModelConfig> {
     /// Its folder.
     pub path: PathBuf,
     /// How far the run had come.
     pub position: Position,
     /// The model.
-    pub model: CategoricalVae,
+    pub model: S::Model,
     /// What the estimator had learnt.
     pub estimator_state: EstimatorState,
     /// State of the noise for the relaxed samples.
@@ -123,13 +123,13 @@ pub struct LoadedCheckpoint {
 
 /// The part of a checkpoint that is enough to use the model; the optimiser's file is not read for it.
 #[derive(Debug)]
-pub struct LoadedModel {
+pub struct LoadedModel<S: ModelSettings = ModelConfig> {
     /// The checkpoint's folder.
     pub path: PathBuf,
     /// How far the run had come.
     pub position: Position,
     /// The model.
-    pub model: CategoricalVae,
+    pub model: S::Model,
 }
 
 /// The checkpoints of a run.
@@ -171,7 +171,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::Io`], for instance on a full disk; the older checkpoints are then untouched.
-    pub(crate) fn save(&self, snapshot: &Snapshot, keep: usize) -> Result<PathBuf> {
+    pub(crate) fn save(&self, snapshot: &Snapshot<impl Model>, keep: usize) -> Result<PathBuf> {
         let step = snapshot.position.step;
         let place = self.write(&format!("step-{step:09}"), snapshot)?;
         let (up_to_here, later): (Vec<_>, Vec<_>) =
@@ -186,12 +186,12 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::Io`]; the best one before is then untouched.
-    pub(crate) fn save_best(&self, snapshot: &Snapshot) -> Result<PathBuf> {
+    pub(crate) fn save_best(&self, snapshot: &Snapshot<impl Model>) -> Result<PathBuf> {
         self.write(BEST, snapshot)
     }
 
     /// Writes a checkpoint as `name`, in place of the one of that name if there is one.
-    fn write(&self, name: &str, snapshot: &Snapshot) -> Result<PathBuf> {
+    fn write(&self, name: &str, snapshot: &Snapshot<impl Model>) -> Result<PathBuf> {
         create_dir_synced(&self.path)?;
         self.clear_leftovers()?;
         let place = self.path.join(name);
@@ -261,7 +261,11 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::NoCheckpoint`] when none was kept; [`Error::DamagedCheckpoint`],
     /// [`Error::NewerCheckpoint`], a model of another shape.
-    pub fn load_best(&self, config: &ModelConfig, device: &Device) -> Result<LoadedModel> {
+    pub fn load_best<S: ModelSettings>(
+        &self,
+        config: &S,
+        device: &Device,
+    ) -> Result<LoadedModel<S>> {
         let path = self.path.join(BEST);
         let replaced = self.path.join(format!("{OUTGOING}{BEST}"));
         match (path.is_dir(), replaced.is_dir()) {
@@ -277,12 +281,12 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::NoCheckpoint`], [`Error::NoUsableCheckpoint`]; [`Error::NewerCheckpoint`] and a
     /// model of another shape end the search at once: those are no damage.
-    pub fn load_newest(
+    pub fn load_newest<S: ModelSettings>(
         &self,
-        config: &ModelConfig,
+        config: &S,
         device: &Device,
         on_damage: impl FnMut(&Error),
-    ) -> Result<LoadedCheckpoint> {
+    ) -> Result<LoadedCheckpoint<S>> {
         self.newest(|folder| parse(folder, config, device, files_in(folder)), on_damage)
     }
 
@@ -290,12 +294,12 @@ impl Checkpoints {
     ///
     /// # Errors
     /// As [`Self::load_newest`].
-    pub fn load_newest_model(
+    pub fn load_newest_model<S: ModelSettings>(
         &self,
-        config: &ModelConfig,
+        config: &S,
         device: &Device,
         on_damage: impl FnMut(&Error),
-    ) -> Result<LoadedModel> {
+    ) -> Result<LoadedModel<S>> {
         self.newest(|folder| load_model(folder, config, device), on_damage)
     }
 
@@ -355,7 +359,7 @@ fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir(folder).map_err(io("cannot remove", folder))
 }
 
-fn write_folder(folder: &Path, snapshot: &Snapshot) -> Result<()> {
+fn write_folder(folder: &Path, snapshot: &Snapshot<impl Model>) -> Result<()> {
     let parameters = snapshot.model.parameters();
     for parameter in &parameters {
         let weights = parameter.var.flatten_all()?.to_vec1::<f32>()?;
@@ -427,17 +431,21 @@ fn files_in(folder: &Path) -> impl Fn(&str) -> Result<Vec<u8>> {
     }
 }
 
-fn load_model(folder: &Path, config: &ModelConfig, device: &Device) -> Result<LoadedModel> {
+fn load_model<S: ModelSettings>(
+    folder: &Path,
+    config: &S,
+    device: &Device,
+) -> Result<LoadedModel<S>> {
     let (state, model) = parse_model(folder, config, device, &files_in(folder))?;
     Ok(LoadedModel { path: folder.to_owned(), position: state.position, model })
 }
 
-fn parse_model(
+fn parse_model<S: ModelSettings>(
     folder: &Path,
-    config: &ModelConfig,
+    config: &S,
     device: &Device,
     read: &impl Fn(&str) -> Result<Vec<u8>>,
-) -> Result<(State, CategoricalVae)> {
+) -> Result<(State, S::Model)> {
     let state = parse_state(&read(STATE)?, &folder.join(STATE))?;
     let weights = parse_tensors(folder, MODEL, &state, device, read)?;
     Ok((state, from_state_dict(config, weights, device)?))
@@ -460,12 +468,12 @@ fn parse_tensors(
 }
 
 /// Loads and checks a checkpoint whose files `read` gives.
-pub(crate) fn parse(
+pub(crate) fn parse<S: ModelSettings>(
     folder: &Path,
-    config: &ModelConfig,
+    config: &S,
     device: &Device,
     read: impl Fn(&str) -> Result<Vec<u8>>,
-) -> Result<LoadedCheckpoint> {
+) -> Result<LoadedCheckpoint<S>> {
     let (state, model) = parse_model(folder, config, device, &read)?;
     let mut tensors = parse_tensors(folder, OPTIMIZER, &state, device, &read)?;
     let mut moments = Vec::new();
@@ -563,6 +571,7 @@ fn hex_sha256(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use catvae_model::CategoricalVae;
     use gumbel_core::Generator;
 
     use super::*;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use catvae_data::{Binarization, Dataset};
-use catvae_model::ModelConfig;
+use catvae_model::{ModelConfig, ModelSettings};
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::{Estimator, MAX_CODES};
 use serde::{Deserialize, Serialize};
@@ -12,17 +12,20 @@ use crate::error::io;
 use crate::settings::{Field, Range, Setting, section};
 use crate::{Error, OptimizerKind, Result};
 
-/// Configuration of a training run; the defaults are the article's.
+/// Configuration of a training run of a [`CategoricalVae`](catvae_model::CategoricalVae).
+pub type TrainConfig = RunConfig<ModelConfig>;
+
+/// Configuration of a training run; the defaults are those of Jang et al. 2017. `M` is the section `[model]`.
 ///
 /// As a file it has the sections `[data]`, `[model]`, `[estimator]`, `[training]` and `[temperature]`; unknown
 /// sections and fields are errors. A run's own `config.toml` has `[provenance]` besides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainConfig {
+#[serde(default, deny_unknown_fields, bound = "M: ModelSettings")]
+pub struct RunConfig<M> {
     /// What is trained on.
     pub data: DataSettings,
-    /// Sizes of the network.
-    pub model: ModelConfig,
+    /// What the model is built from.
+    pub model: M,
     /// How a gradient gets through the discrete sample.
     #[serde(with = "crate::estimator_table")]
     pub estimator: Estimator,
@@ -161,11 +164,11 @@ pub struct Provenance {
     pub test_sha256: String,
 }
 
-impl Default for TrainConfig {
+impl<M: Default> Default for RunConfig<M> {
     fn default() -> Self {
         Self {
             data: DataSettings::default(),
-            model: ModelConfig::default(),
+            model: M::default(),
             estimator: Estimator::GumbelSoftmax,
             training: TrainingSettings::default(),
             temperature: TemperatureSchedule::Constant { value: 1.0 },
@@ -174,14 +177,21 @@ impl Default for TrainConfig {
     }
 }
 
-impl TrainConfig {
+impl<M: ModelSettings> RunConfig<M> {
     /// Checks every field.
     ///
     /// # Errors
     /// The first field that is out of range, by name.
     pub fn check(&self) -> Result<()> {
         self.model.check()?;
-        let mut fields = self.clone();
+        let mut fields = TrainConfig {
+            data: self.data.clone(),
+            model: ModelConfig::default(),
+            estimator: self.estimator,
+            training: self.training.clone(),
+            temperature: self.temperature,
+            provenance: None,
+        };
         for setting in Setting::all() {
             setting.check(&mut fields)?;
         }
@@ -189,13 +199,12 @@ impl TrainConfig {
             let (field, range, value) = (value.0, "at most 2^63 - 1", value.1.to_string());
             return Err(Error::Setting { field, range, value });
         }
-        let n_categories = self.model.n_categories;
+        let [n_latents, n_categories] = self.model.code_shape();
         if self.estimator == Estimator::DisArm && n_categories != 2 {
             let (field, value) = ("model.n_categories", n_categories.to_string());
             return Err(Error::Setting { field, range: "2 for the estimator `disarm`", value });
         }
         if self.estimator == Estimator::Enumeration {
-            let ModelConfig { n_latents, n_categories, .. } = self.model;
             let exponent = u32::try_from(n_latents).unwrap_or(u32::MAX);
             let n_codes = n_categories.checked_pow(exponent);
             if n_codes.is_none_or(|n| n > MAX_CODES) {
@@ -203,7 +212,7 @@ impl TrainConfig {
             }
         }
         if let Some(Provenance { image_shape: [rows, cols], .. }) = self.provenance
-            && rows.checked_mul(cols) != Some(self.model.n_pixels())
+            && rows.checked_mul(cols) != Some(self.n_pixels())
         {
             let (field, range) = (
                 "provenance.image_shape",
@@ -213,6 +222,11 @@ impl TrainConfig {
         }
         self.temperature.checked()?;
         Ok(())
+    }
+
+    /// Pixels of the model's images.
+    fn n_pixels(&self) -> usize {
+        self.model.image_shape().iter().product()
     }
 
     /// The integers inside of values that are chosen by name.
@@ -304,8 +318,8 @@ impl TrainConfig {
         dataset.train = dataset.train.take(self.data.n_train.unwrap_or(usize::MAX));
         dataset.test = dataset.test.take(self.data.n_test.unwrap_or(usize::MAX));
         let actual = dataset.train.pixels_per_image();
-        if actual != self.model.n_pixels() {
-            return Err(Error::ImageSize { expected: self.model.n_pixels(), actual });
+        if actual != self.n_pixels() {
+            return Err(Error::ImageSize { expected: self.n_pixels(), actual });
         }
         for (what, set) in [("the training set", &dataset.train), ("the test set", &dataset.test)] {
             if set.is_empty() {
@@ -348,7 +362,9 @@ fn of_format_1(text: &str) -> Option<toml::Table> {
 }
 
 /// All fields under their dotted names.
-fn flatten(config: &TrainConfig) -> Result<std::collections::BTreeMap<String, toml::Value>> {
+fn flatten<M: ModelSettings>(
+    config: &RunConfig<M>,
+) -> Result<std::collections::BTreeMap<String, toml::Value>> {
     fn walk(
         prefix: &str,
         value: toml::Value,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, Var};
 use catvae_data::{Batches, Binarization, ImageSet};
-use catvae_model::Model;
+use catvae_model::{Model, ModelSettings};
 use gumbel_core::Generator;
 use gumbel_core::estimators::{Estimator, EstimatorState, all_codes, expected_loss};
 use serde::Serialize;
@@ -90,7 +90,7 @@ impl<'a, M: Model> EstimatorLab<'a, M> {
     /// gradient itself.
     pub fn takes(&self, estimator: Estimator) -> bool {
         match estimator {
-            Estimator::DisArm => M::code_shape(self.model.config())[1] == 2,
+            Estimator::DisArm => self.model.settings().code_shape()[1] == 2,
             Estimator::Enumeration => false,
             _ => true,
         }

@@ -25,7 +25,7 @@ mod trainer;
 pub mod untrusted;
 
 pub use checkpoint::{Checkpoints, LoadedCheckpoint, LoadedModel, Position};
-pub use config::{DataSettings, Provenance, TrainConfig, TrainingSettings};
+pub use config::{DataSettings, Provenance, RunConfig, TrainConfig, TrainingSettings};
 pub use durable::write_atomically;
 pub use error::{Error, Result};
 pub use estimator_lab::{EstimatorLab, EstimatorMeasurement};

@@ -5,9 +5,11 @@ use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
+use catvae_model::ModelSettings;
+
 use crate::durable::{create_dir_synced, write_atomically};
 use crate::error::io;
-use crate::{Checkpoints, Error, Metrics, Result, TrainConfig};
+use crate::{Checkpoints, Error, Metrics, Result, RunConfig};
 
 /// A run folder.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ impl LockedRun {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn write_config(&self, config: &TrainConfig) -> Result<()> {
+    pub fn write_config<M: ModelSettings>(&self, config: &RunConfig<M>) -> Result<()> {
         let text = format!(
             "# Written by catvae. `catvae train --config` with this file repeats the run.\n\n{}",
             config.to_toml()?
@@ -133,9 +135,9 @@ impl RunDir {
     /// Reads the configuration of the run.
     ///
     /// # Errors
-    /// [`Error::NoRun`] when the folder holds no run; those of [`TrainConfig::read`].
-    pub fn read_config(&self) -> Result<TrainConfig> {
-        TrainConfig::read(&self.config_path()).map_err(|error| match error {
+    /// [`Error::NoRun`] when the folder holds no run; those of [`RunConfig::read`].
+    pub fn read_config<M: ModelSettings>(&self) -> Result<RunConfig<M>> {
+        RunConfig::read(&self.config_path()).map_err(|error| match error {
             Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
                 Error::NoRun { path: self.path.clone() }
             }
@@ -163,6 +165,7 @@ fn is_same_file(_file: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TrainConfig;
 
     #[test]
     fn a_second_lock_is_refused_until_the_first_is_dropped() {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 use catvae_data::{Batch, Batches, Dataset};
-use catvae_model::{CategoricalVae, Model};
+use catvae_model::{Model, ModelConfig, ModelSettings};
 use gumbel_core::Generator;
 use gumbel_core::estimators::EstimatorState;
 
@@ -17,13 +17,13 @@ use crate::step::team::awake;
 use crate::step::times::StepTimes;
 use crate::step::{Failure, Request, StepLoss, tensors};
 use crate::{
-    EpochMetrics, Error, LoadedCheckpoint, LockedRun, Optimizer, Position, Result, TrainConfig,
+    EpochMetrics, Error, LoadedCheckpoint, LockedRun, Optimizer, Position, Result, RunConfig,
     evaluate, stream,
 };
 
 /// Something that happened in a run.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum Event<'a, S: ModelSettings = ModelConfig> {
     /// A step was taken.
     Step(StepReport),
     /// An epoch is complete and its metrics are written.
@@ -31,7 +31,7 @@ pub enum Event<'a> {
         /// Its metrics.
         metrics: &'a EpochMetrics,
         /// The model as it is now.
-        model: &'a CategoricalVae,
+        model: &'a S::Model,
     },
     /// A checkpoint is on the disk.
     Checkpoint(&'a Path),
@@ -72,10 +72,10 @@ pub enum Outcome {
 
 /// A model in training.
 #[derive(Debug)]
-pub struct Trainer {
-    config: TrainConfig,
+pub struct Trainer<S: ModelSettings = ModelConfig> {
+    config: RunConfig<S>,
     device: Device,
-    model: CategoricalVae,
+    model: S::Model,
     optimizer: Optimizer,
     /// The buffers of the CPU's step; `None` where steps are taken in candle's operations.
     layer_step: Option<LayerStep>,
@@ -98,19 +98,16 @@ enum EpochProgress {
     Interrupted,
 }
 
-impl Trainer {
+impl<S: ModelSettings> Trainer<S> {
     /// A fresh model.
     ///
     /// # Errors
-    /// Those of [`TrainConfig::check`].
-    pub fn new(config: TrainConfig, device: Device) -> Result<Self> {
+    /// Those of [`RunConfig::check`].
+    pub fn new(config: RunConfig<S>, device: Device) -> Result<Self> {
         config.check()?;
         let seed = Generator::new(config.training.seed);
-        let model = CategoricalVae::initialise(
-            &config.model,
-            &device,
-            &mut seed.stream(stream::INITIALISATION),
-        )?;
+        let model =
+            S::Model::initialise(&config.model, &device, &mut seed.stream(stream::INITIALISATION))?;
         let settings = &config.training;
         let optimizer =
             Optimizer::new(settings.optimizer, settings.learning_rate, &model.parameters())?;
@@ -131,10 +128,10 @@ impl Trainer {
     /// Goes on exactly where a checkpoint was written.
     ///
     /// # Errors
-    /// Those of [`TrainConfig::check`]; [`Error::FewerEpochs`].
+    /// Those of [`RunConfig::check`]; [`Error::FewerEpochs`].
     pub fn resume(
-        config: TrainConfig,
-        checkpoint: LoadedCheckpoint,
+        config: RunConfig<S>,
+        checkpoint: LoadedCheckpoint<S>,
         device: Device,
     ) -> Result<Self> {
         config.check()?;
@@ -158,7 +155,7 @@ impl Trainer {
     }
 
     /// The model as it is now.
-    pub fn model(&self) -> &CategoricalVae {
+    pub fn model(&self) -> &S::Model {
         &self.model
     }
 
@@ -202,7 +199,7 @@ impl Trainer {
         &mut self,
         dataset: &Dataset,
         run: &LockedRun,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(Event<S>) -> ControlFlow<()>,
     ) -> Result<Outcome> {
         // A run that starts here would push out the checkpoints of another.
         if self.position.step == 0
@@ -239,7 +236,7 @@ impl Trainer {
         &mut self,
         dataset: &Dataset,
         run: &LockedRun,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(Event<S>) -> ControlFlow<()>,
     ) -> Result<EpochProgress> {
         let settings = &self.config.training;
         let checkpoint_every = settings.checkpoint_every;
@@ -376,7 +373,7 @@ impl Trainer {
         Ok(metrics)
     }
 
-    fn snapshot(&self) -> Snapshot<'_> {
+    fn snapshot(&self) -> Snapshot<'_, S::Model> {
         Snapshot {
             position: &self.position,
             model: &self.model,
@@ -398,7 +395,7 @@ impl Trainer {
     fn save(
         &mut self,
         run: &LockedRun,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(Event<S>) -> ControlFlow<()>,
     ) -> Result<PathBuf> {
         let keep = self.config.training.keep_checkpoints;
         let path = self.keep(run, || run.checkpoints().save(&self.snapshot(), keep))?;
@@ -422,6 +419,7 @@ mod tests {
     use gumbel_core::estimators::Estimator;
 
     use super::*;
+    use crate::TrainConfig;
 
     /// A few steps on slices and in candle's operations, with the same settings: losses and weights.
     ///

@@ -1,11 +1,22 @@
 //! The largest magnitude of many values, to find at once whether any is not finite.
 
+use rayon::prelude::*;
+
 use crate::isa::{Isa, Kernel, Task};
 use crate::lines::LINE;
 
+/// Values that one thread looks at.
+const CHUNK: usize = 1 << 14;
+
 /// The largest |x|: infinite if any x is, NaN if any x is, 0 for no values.
 pub fn largest_magnitude(values: &[f32]) -> f32 {
-    Isa::best().dispatch(Largest(values))
+    let isa = Isa::best();
+    if values.len() <= CHUNK {
+        return isa.dispatch(Largest(values));
+    }
+    let of_chunks = values.par_chunks(CHUNK).map(|chunk| isa.dispatch(Largest(chunk)).to_bits());
+    // Magnitudes as integers, as below: the order of chunks does not matter.
+    f32::from_bits(of_chunks.reduce(|| 0, u32::max))
 }
 
 struct Largest<'a>(&'a [f32]);
@@ -55,5 +66,17 @@ mod tests {
         assert!(largest_magnitude(&[1.0, f32::NEG_INFINITY, 2.0]).is_infinite());
         assert!(largest_magnitude(&[f32::INFINITY, -f32::NAN, 2.0]).is_nan());
         assert!(largest_magnitude(&[[2.0; 20], [f32::NAN; 20]].concat()).is_nan());
+    }
+
+    #[test]
+    fn many_values_are_looked_at_in_chunks() {
+        let mut x = values(3 * CHUNK + 5, 1);
+        for at in [0, CHUNK - 1, CHUNK, 3 * CHUNK + 4] {
+            let before = std::mem::replace(&mut x[at], -3.0);
+            assert_eq!(largest_magnitude(&x), 3.0, "at {at}");
+            x[at] = f32::NAN;
+            assert!(largest_magnitude(&x).is_nan(), "at {at}");
+            x[at] = before;
+        }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
     let lab = EstimatorLab::new(&run.model, &images, run.config.data.binarization, &device)?;
     let chosen = choose(args, &lab)?;
 
-    let config = run.model.config();
+    let config = run.model.settings();
     print_line(&format!(
         "{} latents x {} categories, model of step {}, {} images, {} draws of the gradient of the cross-entropy",
         config.n_latents,

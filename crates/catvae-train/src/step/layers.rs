@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use catvae_model::{Layered, Model, Parameter, Tape};
+use catvae_model::{Layered, Model, ModelSettings, Parameter, Tape};
 use gumbel_core::estimators::{Evaluation, Point, Weight};
 use gumbel_core::op::read_slices;
 use gumbel_core::{Generator, sample_one_hot};
@@ -58,7 +58,7 @@ impl LayerStep {
         self.times.steps += 1;
         let parameters = model.parameters();
         let (loss, may_overflow) = with_values(&parameters, |values| {
-            self.forward_backward::<M>(model.config(), layered, values, &mut request)
+            self.forward_backward(model.settings().code_shape(), layered, values, &mut request)
         })?;
         loss.check()?;
         if may_overflow && !largest_magnitude(&self.gradient).is_finite() {
@@ -76,9 +76,9 @@ impl LayerStep {
     }
 
     /// The objectives, and the gradient of the one that is trained on; whether that might not be finite.
-    fn forward_backward<M: Model>(
+    fn forward_backward(
         &mut self,
-        config: &M::Config,
+        [n_latents, n_categories]: [usize; 2],
         layered: &Layered,
         values: &[&[f32]],
         request: &mut Request,
@@ -92,7 +92,6 @@ impl LayerStep {
         let times = &mut self.times;
 
         timed(&mut times.forward, || self.encoder.forward(encoder, of_encoder, batch, images))?;
-        let [n_latents, n_categories] = M::code_shape(config);
         let logits_shape = (batch, n_latents, n_categories);
         let logits = Tensor::from_slice(self.encoder.output().0, logits_shape, &Device::Cpu)?;
         let proposal = timed(&mut times.sampling, || {
