@@ -162,10 +162,28 @@ impl ModelConfig {
             LogitsActivation::Relu => Activation::Relu,
         };
         Ok(Layered {
-            encoder: chain("encoder", self.network.encoder(&sizes, last)?)?,
-            decoder: chain("decoder", self.network.decoder(&sizes)?)?,
+            encoder: self.chain("encoder", self.network.encoder(&sizes, last)?)?,
+            decoder: self.chain("decoder", self.network.decoder(&sizes)?)?,
             likelihood: self.likelihood,
         })
+    }
+
+    /// Chains layers whose sizes make sense and whose weights can be counted.
+    fn chain(&self, prefix: &str, layers: Vec<Box<dyn Layer>>) -> Result<Network> {
+        let mut n_weights = 0_usize;
+        for layer in &layers {
+            let shape = layer.weight_shape();
+            if shape.contains(&0) {
+                let field = "model.network: every width";
+                return Err(Error::TooSmall { field, minimum: 1, value: 0 });
+            }
+            let len = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size));
+            n_weights = len
+                .and_then(|len| len.checked_add(n_weights))
+                .filter(|&n| n <= MOST_WEIGHTS)
+                .ok_or(Error::TooLarge { of: "a network" })?;
+        }
+        Ok(Network::chain(prefix, layers, self.network.initialisation()))
     }
 }
 
@@ -183,24 +201,6 @@ impl ModelSettings for ModelConfig {
     fn image_shape(&self) -> [usize; 2] {
         self.image_shape
     }
-}
-
-/// Chains layers whose sizes make sense and whose weights can be counted.
-fn chain(prefix: &str, layers: Vec<Box<dyn Layer>>) -> Result<Network> {
-    let mut n_weights = 0_usize;
-    for layer in &layers {
-        let shape = layer.weight_shape();
-        if shape.contains(&0) {
-            let field = "model.network: every width";
-            return Err(Error::TooSmall { field, minimum: 1, value: 0 });
-        }
-        let len = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size));
-        n_weights = len
-            .and_then(|len| len.checked_add(n_weights))
-            .filter(|&n| n <= MOST_WEIGHTS)
-            .ok_or(Error::TooLarge { of: "a network" })?;
-    }
-    Ok(Network::chain(prefix, layers))
 }
 
 #[cfg(test)]

@@ -5,21 +5,19 @@ use gumbel_core::{Generator, uniform};
 
 use crate::Result;
 
-/// Draws U(−1/√fan_in, 1/√fan_in), which is how PyTorch's `nn.Linear` initialises its weight and
-/// its bias alike (candle's `linear` draws its weight from a Kaiming-normal instead).
+/// Draws U(−bound, bound).
 ///
 /// # Shapes
 /// - output: `shape`, f32.
 ///
 /// # Errors
 /// Only what the device reports, such as no memory left.
-pub fn uniform_fan_in(
+pub fn uniform_within(
+    bound: f64,
     shape: &[usize],
-    fan_in: usize,
     device: &Device,
     generator: &mut Generator,
 ) -> Result<Tensor> {
-    let bound = 1.0 / (fan_in as f64).sqrt();
     let unit = uniform(shape, DType::F32, device, generator)?;
     Ok(unit.affine(2.0 * bound, -bound)?)
 }
@@ -32,7 +30,7 @@ mod tests {
     fn draws_fill_the_interval_evenly() {
         let mut generator = Generator::new(7);
         let n = 100_000;
-        let draws = uniform_fan_in(&[n], 256, &Device::Cpu, &mut generator).unwrap();
+        let draws = uniform_within(1.0 / 16.0, &[n], &Device::Cpu, &mut generator).unwrap();
         let draws = draws.to_vec1::<f32>().unwrap();
         let bound = 1.0 / 16.0;
         assert!(draws.iter().all(|w| w.abs() <= bound));

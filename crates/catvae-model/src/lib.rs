@@ -48,10 +48,12 @@ mod vae;
 
 pub use config::{LogitsActivation, ModelConfig};
 pub use error::{Error, Result};
-pub use init::uniform_fan_in;
+pub use init::uniform_within;
 pub use likelihood::{Likelihood, PixelLaw};
 pub use model::{Model, ModelSettings, from_state_dict, load_state_dict};
-pub use network::{Architecture, Conv, Mlp, Network, NetworkConfig, ParameterSpec, Sizes, Tape};
+pub use network::{
+    Architecture, Conv, Initialisation, Mlp, Network, NetworkConfig, ParameterSpec, Sizes, Tape,
+};
 pub use parameters::Parameter;
 pub use prior::{kl_to_uniform_prior, log_uniform_prior};
 pub use vae::{CategoricalVae, Layered};

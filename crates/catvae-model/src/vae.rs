@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor, Var};
 use gumbel_core::Generator;
 
-use crate::{Error, Likelihood, Model, ModelConfig, Network, Parameter, Result, uniform_fan_in};
+use crate::{Error, Likelihood, Model, ModelConfig, Network, Parameter, Result, uniform_within};
 
 /// A categorical VAE of two networks, which train on the fast step of the CPU.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct Layered {
 impl Model for CategoricalVae {
     type Settings = ModelConfig;
 
-    /// Draws every parameter, the encoder's first, from PyTorch's law for `nn.Linear` and convolutions.
+    /// Draws every parameter, the encoder's first, from the law of its kind of network.
     fn initialise(
         config: &ModelConfig,
         device: &Device,
@@ -37,7 +37,7 @@ impl Model for CategoricalVae {
         let layered = config.build()?;
         let specs = layered.encoder.parameters().chain(layered.decoder.parameters());
         let parameters = specs.map(|spec| {
-            let values = uniform_fan_in(&spec.shape, spec.fan_in, device, generator)?;
+            let values = uniform_within(spec.bound, &spec.shape, device, generator)?;
             Ok(Var::from_tensor(&values)?)
         });
         let parameters = parameters.collect::<Result<_>>()?;

@@ -164,6 +164,8 @@ fn is_same_file(_file: &File, path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use catvae_model::ModelConfig;
+
     use super::*;
     use crate::TrainConfig;
 
@@ -197,7 +199,8 @@ mod tests {
     fn the_configuration_survives_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::new(dir.path());
-        assert!(run.read_config().unwrap_err().to_string().contains("is not a run folder"));
+        let error = run.read_config::<ModelConfig>().unwrap_err();
+        assert!(error.to_string().contains("is not a run folder"));
         let mut config = TrainConfig::default();
         config.training.seed = 42;
         run.lock().unwrap().write_config(&config).unwrap();

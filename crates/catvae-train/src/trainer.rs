@@ -188,12 +188,12 @@ impl<S: ModelSettings> Trainer<S> {
         self.layer_step.as_ref().map(LayerStep::times)
     }
 
-    /// Trains until all epochs are done or `on_event` breaks, and keeps metrics and checkpoints in
+    /// Trains until all epochs are done or `on_event` breaks, and keeps configuration, metrics and checkpoints in
     /// the run folder.
     ///
     /// # Errors
-    /// [`Error::NotFinite`]; [`Error::NotKept`] when metrics or a checkpoint cannot be written; [`Error::RunExists`]
-    /// where a fresh trainer finds the checkpoints of another run.
+    /// [`Error::NotFinite`]; [`Error::NotKept`] when something cannot be written; [`Error::RunExists`] where a fresh
+    /// trainer finds another run, which it would overwrite.
     /// Checkpoints written before stay good.
     pub fn run(
         &mut self,
@@ -201,13 +201,13 @@ impl<S: ModelSettings> Trainer<S> {
         run: &LockedRun,
         on_event: &mut dyn FnMut(Event<S>) -> ControlFlow<()>,
     ) -> Result<Outcome> {
-        // A run that starts here would push out the checkpoints of another.
-        if self.position.step == 0
-            && let Some((_, found)) = run.checkpoints().list()?.into_iter().next()
-        {
-            return Err(Error::RunExists { path: run.path().to_owned(), found });
+        if self.position.step == 0 {
+            self.check_alone(run)?;
         }
-        self.keep(run, || run.metrics().truncate_after(self.position.step))?;
+        self.keep(run, || {
+            run.write_config(&self.config)?;
+            run.metrics().truncate_after(self.position.step)
+        })?;
         while self.position.epochs_done < self.config.training.epochs {
             let progress = self.train_epoch(dataset, run, on_event)?;
             if progress == EpochProgress::Interrupted {
@@ -230,6 +230,18 @@ impl<S: ModelSettings> Trainer<S> {
             }
         }
         Ok(Outcome::Finished)
+    }
+
+    /// A run that starts here would push out the checkpoints of another. One that ended before its first
+    /// checkpoint left its configuration only, and the same one may start again.
+    fn check_alone(&self, run: &LockedRun) -> Result<()> {
+        let newest = run.checkpoints().list()?.into_iter().next().map(|(_, folder)| folder);
+        let config = run.config_path();
+        let another = config.exists() && run.read_config().ok().as_ref() != Some(&self.config);
+        match newest.or(another.then_some(config)) {
+            Some(found) => Err(Error::RunExists { path: run.path().to_owned(), found }),
+            None => Ok(()),
+        }
     }
 
     fn train_epoch(

@@ -53,7 +53,6 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
             (run, trainer)
         }
     };
-    run.write_config(&config)?;
     let epochs = config.training.epochs;
     if trainer.position().epochs_done >= epochs {
         print_line(&format!("all {epochs} epochs are done; a larger --epochs goes on"));

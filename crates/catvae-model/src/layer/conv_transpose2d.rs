@@ -38,9 +38,10 @@ impl Layer for ConvTranspose2d {
         self.size.large[0]
     }
 
-    /// PyTorch takes the second size of the weight for the inputs, also where it is the outputs.
+    /// Not PyTorch's count, which takes the weight's second size for the inputs also where it is the outputs.
     fn fan_in(&self) -> usize {
-        self.size.large[0] * self.size.kernel * self.size.kernel
+        let ConvSize { small, kernel, stride, .. } = self.size;
+        (small[0] * kernel * kernel / (stride * stride)).max(1)
     }
 
     fn forward(

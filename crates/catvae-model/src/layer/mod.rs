@@ -47,7 +47,7 @@ pub trait Layer: Debug + Send + Sync {
     /// The length of the bias.
     fn bias_len(&self) -> usize;
 
-    /// What PyTorch scales the layer's initial parameters by.
+    /// How many inputs one output is a sum over: what initial parameters are scaled by.
     fn fan_in(&self) -> usize;
 
     /// `y` from `x`.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::mlp::dense;
-use super::{Architecture, Sizes};
+use super::{Architecture, Initialisation, Sizes};
 use crate::layer::{Activation, Conv2d, ConvSize, ConvTranspose2d, Layer};
 use crate::{Error, Result};
 
@@ -50,6 +50,11 @@ impl Architecture for Conv {
             layers.push(Box::new(ConvTranspose2d { size, activation }));
         }
         Ok(layers)
+    }
+
+    /// With PyTorch's, eight layers from image to image leave so little of it that training stays at the mean image.
+    fn initialisation(&self) -> Initialisation {
+        Initialisation::He
     }
 
     fn hidden(&mut self) -> &mut Vec<usize> {

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{Conv, Mlp};
+use super::{Conv, Initialisation, Mlp};
 use crate::Result;
 use crate::layer::{Activation, Layer};
 
@@ -38,6 +38,11 @@ pub trait Architecture: Debug {
     /// # Errors
     /// Sizes that the network cannot be built for.
     fn decoder(&self, sizes: &Sizes) -> Result<Vec<Box<dyn Layer>>>;
+
+    /// How its parameters begin.
+    fn initialisation(&self) -> Initialisation {
+        Initialisation::PyTorch
+    }
 
     /// The hidden widths of its fully connected layers, which every kind has.
     fn hidden(&mut self) -> &mut Vec<usize>;

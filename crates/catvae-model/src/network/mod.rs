@@ -22,6 +22,7 @@ pub use tape::Tape;
 #[derive(Clone, Debug)]
 pub struct Network {
     placed: Vec<Placed>,
+    initialisation: Initialisation,
 }
 
 /// A layer with its name in PyTorch, and the places of its gradients in a flat buffer.
@@ -34,20 +35,33 @@ pub(crate) struct Placed {
 }
 
 /// A parameter that a network needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ParameterSpec {
     /// PyTorch's name: `encoder.0.weight`.
     pub name: String,
     /// Its shape, in PyTorch's layout.
     pub shape: Vec<usize>,
-    /// What its initial values are scaled by.
-    pub fan_in: usize,
+    /// Initial values are uniform between the negative of this and this.
+    pub bound: f64,
+}
+
+/// How initial weights are scaled. Biases are uniform within `1/√fan_in` in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Initialisation {
+    /// Uniform within `1/√fan_in`, PyTorch's default: a signal shrinks to 0.4 of its size in each layer with a ReLU.
+    PyTorch,
+    /// Uniform within `√(6/fan_in)` before a ReLU, which keeps the signal's size (He et al. 2015, eq. 10).
+    He,
 }
 
 impl Network {
     /// Chains layers under the names that they have in PyTorch's `nn.Sequential`: `prefix.0`, `prefix.2`, … There
     /// an activation takes a place of its own, and so does `Flatten` or `Unflatten` between images and vectors.
-    pub fn chain(prefix: &str, layers: Vec<Box<dyn Layer>>) -> Self {
+    pub fn chain(
+        prefix: &str,
+        layers: Vec<Box<dyn Layer>>,
+        initialisation: Initialisation,
+    ) -> Self {
         let (mut place, mut end, mut rank) = (0, 0, None);
         let placed = layers.into_iter().map(|layer| {
             let this_rank = layer.weight_shape().len();
@@ -61,7 +75,7 @@ impl Network {
             end = bias.end;
             Placed { layer: layer.into(), name, weight, bias }
         });
-        Self { placed: placed.collect() }
+        Self { placed: placed.collect(), initialisation }
     }
 
     /// The layers, first to last.
@@ -81,13 +95,19 @@ impl Network {
     /// The parameters in order: layer by layer, weight before bias.
     pub fn parameters(&self) -> impl Iterator<Item = ParameterSpec> {
         self.placed.iter().flat_map(|Placed { layer, name, .. }| {
-            [("weight", layer.weight_shape()), ("bias", vec![layer.bias_len()])].map(
-                |(suffix, shape)| ParameterSpec {
-                    name: format!("{name}.{suffix}"),
-                    shape,
-                    fan_in: layer.fan_in(),
-                },
-            )
+            let bound = 1.0 / (layer.fan_in() as f64).sqrt();
+            let he =
+                self.initialisation == Initialisation::He && layer.activation() == Activation::Relu;
+            let gain = if he { 6_f64.sqrt() } else { 1.0 };
+            [
+                ("weight", layer.weight_shape(), gain * bound),
+                ("bias", vec![layer.bias_len()], bound),
+            ]
+            .map(|(suffix, shape, bound)| ParameterSpec {
+                name: format!("{name}.{suffix}"),
+                shape,
+                bound,
+            })
         })
     }
 
