@@ -29,7 +29,7 @@ enum Task {
     Ci(ci::Args),
     /// Downloads a data set and verifies it
     Download(download::Args),
-    /// The article's run on MNIST: download, train, evaluate, sample, reconstruct
+    /// The default run on MNIST: download, train, evaluate, sample, reconstruct
     Train(train::Args),
     /// Regenerates (or checks) the values that the tests compare with, by PyTorch
     Golden(golden::Args),

@@ -1,4 +1,4 @@
-//! `cargo xtask train`: the article's run on MNIST, from the download to pictures, in one run folder.
+//! `cargo xtask train`: the default run on MNIST, from the download to pictures, in one run folder.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// The folder that holds one folder per data set [default: $CATVAE_DATA_DIR, or data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The run folder [default: runs/article, or the first of runs/article-2, … that is free]
+    /// The run folder [default: runs/mnist, or the first of runs/mnist-2, … that is free]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
     /// Further flags for `catvae train`, such as `-- --logits relu --seed 1`
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     download::fetch(Name::Mnist, &[], &data)?;
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => first_free(&workspace::root().join("runs"), "article"),
+        None => first_free(&workspace::root().join("runs"), "mnist"),
     };
 
     let catvae = build_catvae()?;
@@ -110,10 +110,10 @@ mod tests {
     #[test]
     fn an_earlier_run_is_never_written_over() {
         let runs = tempfile::tempdir().unwrap();
-        assert_eq!(first_free(runs.path(), "article"), runs.path().join("article"));
-        fs::create_dir(runs.path().join("article")).unwrap();
-        fs::create_dir(runs.path().join("article-2")).unwrap();
-        assert_eq!(first_free(runs.path(), "article"), runs.path().join("article-3"));
+        assert_eq!(first_free(runs.path(), "mnist"), runs.path().join("mnist"));
+        fs::create_dir(runs.path().join("mnist")).unwrap();
+        fs::create_dir(runs.path().join("mnist-2")).unwrap();
+        assert_eq!(first_free(runs.path(), "mnist"), runs.path().join("mnist-3"));
     }
 
     #[test]

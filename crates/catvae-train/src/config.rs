@@ -396,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn default_is_the_article() {
+    fn defaults_are_the_ones_that_are_documented() {
         let c = TrainConfig::default();
         c.check().unwrap();
         assert_eq!((c.training.epochs, c.training.batch_size), (10, 100));

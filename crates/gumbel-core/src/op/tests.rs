@@ -1,3 +1,5 @@
+//! Every operation over rows: kernel against composition, edges, and what was once wrong.
+
 use super::*;
 use candle_core::{Device, Var};
 
