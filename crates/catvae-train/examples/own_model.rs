@@ -7,6 +7,8 @@
 //! cargo run --release -p catvae-train --example own_model
 //! ```
 
+#![allow(clippy::print_stdout, reason = "an example talks to its reader")]
+
 use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor, Var};
@@ -106,8 +108,8 @@ impl Model for MapVae {
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let device = Device::Cpu;
-    let mut config = RunConfig::<MapSettings>::default();
-    config.estimator = Estimator::ReinMax;
+    let mut config =
+        RunConfig::<MapSettings> { estimator: Estimator::ReinMax, ..RunConfig::default() };
     config.training.epochs = 4;
     let dataset = config.bind_data(digits_with(0, 2000, 200), "cpu")?;
     let folder = std::env::temp_dir().join(format!("own-model-{}", std::process::id()));

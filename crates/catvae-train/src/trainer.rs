@@ -440,8 +440,8 @@ mod tests {
     fn both(change: impl Fn(&mut TrainConfig)) -> [(Vec<[f64; 3]>, Vec<f32>); 2] {
         let data = digits_with(3, 64, 1).train;
         [true, false].map(|on_slices| {
-            let mut config = TrainConfig::default();
-            config.model = ModelConfig::mlp([28, 28], &[23, 17], [5, 7]);
+            let model = ModelConfig::mlp([28, 28], &[23, 17], [5, 7]);
+            let mut config = TrainConfig { model, ..TrainConfig::default() };
             config.training.optimizer = crate::OptimizerKind::RAdam;
             change(&mut config);
             let mut trainer = Trainer::new(config, Device::Cpu).unwrap();
@@ -485,8 +485,8 @@ mod tests {
     #[test]
     fn an_infinite_unrelaxed_loss_at_a_finite_relaxed_one_stops_the_step_before_the_update() {
         for on_slices in [true, false] {
-            let mut config = TrainConfig::default();
-            config.model = ModelConfig::mlp([2, 2], &[3], [2, 2]);
+            let model = ModelConfig::mlp([2, 2], &[3], [2, 2]);
+            let config = TrainConfig { model, ..TrainConfig::default() };
             let mut trainer = Trainer::new(config, Device::Cpu).unwrap();
             if !on_slices {
                 trainer.layer_step = None;

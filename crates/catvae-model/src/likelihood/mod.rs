@@ -49,7 +49,7 @@ pub trait PixelLaw: Sync {
 macro_rules! laws {
     ($($(#[$doc:meta])* $name:literal => $law:ident in $file:ident),+ $(,)?) => {
         /// Which law the pixels have.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Likelihood {
             $($(#[$doc])* #[serde(rename = $name)] $law),+
         }
@@ -78,15 +78,10 @@ macro_rules! laws {
 
 laws! {
     /// Black or white; a grey pixel gives the cross-entropy between two Bernoulli laws, which is no density.
+    #[default]
     "bernoulli" => Bernoulli in bernoulli,
     /// A density on grey pixels (Loaiza-Ganem and Cunningham 2019). Its negative logarithm can be below zero.
     "continuous-bernoulli" => ContinuousBernoulli in continuous_bernoulli,
-}
-
-impl Default for Likelihood {
-    fn default() -> Self {
-        Self::Bernoulli
-    }
 }
 
 impl Likelihood {

@@ -119,9 +119,11 @@ impl Network {
     /// # Errors
     /// A shape error when the width of `x` is not the first layer's.
     pub fn forward(&self, parameters: &[Var], x: &Tensor) -> Result<Tensor> {
-        let layers = self.placed.iter().zip(parameters.chunks_exact(2));
-        layers.fold(Ok(x.clone()), |x, (placed, parameters)| {
-            apply(&placed.layer, &parameters[0], &parameters[1], &x?)
-        })
+        self.placed
+            .iter()
+            .zip(parameters.chunks_exact(2))
+            .try_fold(x.clone(), |x, (placed, parameters)| {
+                apply(&placed.layer, &parameters[0], &parameters[1], &x)
+            })
     }
 }

@@ -2,12 +2,18 @@
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rayon::Yield;
 
 /// Threads that are kept awake at most: more find nothing to do in a product of a hundred rows, and
 /// would only crowd the queue they look at.
 const MAX_AWAKE: usize = 8;
+
+/// How long a thread looks for work without finding any. The serial parts of a step are shorter; where nothing comes
+/// for longer, the thread with the work is not running, because another program has its core, and to look on would
+/// only take the core from it.
+const PATIENCE: Duration = Duration::from_micros(50);
 
 /// Runs `body` inside the thread pool and keeps the pool's other threads looking for work until it is
 /// done.
@@ -24,9 +30,11 @@ pub(crate) fn awake<R: Send>(body: impl FnOnce() -> R + Send) -> R {
             scope.spawn(move |_| {
                 // Here, `body` would wait for itself.
                 let elsewhere = rayon::current_thread_index() != here;
-                while elsewhere && !done.load(Ordering::Relaxed) {
-                    if rayon::yield_now() == Some(Yield::Idle) {
-                        spin_loop();
+                let mut last_work = Instant::now();
+                while elsewhere && !done.load(Ordering::Relaxed) && last_work.elapsed() < PATIENCE {
+                    match rayon::yield_now() {
+                        Some(Yield::Executed) => last_work = Instant::now(),
+                        _ => spin_loop(),
                     }
                 }
             });
