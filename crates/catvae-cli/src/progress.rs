@@ -16,8 +16,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Prints the head of the table.
-    pub(crate) fn start(n_epochs: usize) -> Self {
+    /// Prints the head of the table. Where training sees exact samples, nothing is relaxed, and the two columns of
+    /// training are two draws of one quantity.
+    pub(crate) fn start(n_epochs: usize, samples_are_exact: bool) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}");
@@ -28,7 +29,10 @@ impl Progress {
             bar
         });
         let progress = Self { bar, n_epochs, bar_epoch: 0 };
-        progress.line(HEAD);
+        progress.line(&match samples_are_exact {
+            true => HEAD.replace("train relaxed", "        train"),
+            false => HEAD.to_owned(),
+        });
         progress
     }
 

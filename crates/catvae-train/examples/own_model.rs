@@ -102,7 +102,7 @@ impl Model for MapVae {
         let x = z.transpose(1, 2)?.reshape(((), self.settings.categories, 7, 7))?;
         let x = x.conv_transpose2d(&self.parameters[2].var, 1, 0, 2, 1)?.tanh()?;
         let x = x.conv_transpose2d(&self.parameters[3].var, 1, 0, 2, 1)?;
-        Ok(((x.flatten_from(1)?.tanh()? + 1.0)? * 0.5)?)
+        Ok(candle_nn::ops::sigmoid(&x.flatten_from(1)?)?)
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
             run.step
         ));
         print_line(&format!("  negative ELBO            {:11.3}", result.neg_elbo));
-        print_line(&format!("    cross-entropy          {:11.3}", result.bce));
+        print_line(&format!("    reconstruction         {:11.3}", result.bce));
         print_line(&format!("    KL to the prior        {:11.3}", result.kl));
         if let Some((n_samples, bound)) = bound {
             let label = format!("bound on -ln p(x), {n_samples} samples");
