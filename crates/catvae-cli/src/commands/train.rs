@@ -60,7 +60,8 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     }
 
     introduce(&config, &dataset, &run)?;
-    let mut progress = Progress::start(config.training.epochs, config.estimator.samples_are_exact());
+    let mut progress =
+        Progress::start(config.training.epochs, config.estimator.samples_are_exact());
     let gallery = Gallery { run: &run, dataset: &dataset, config: &config, device: &device };
     let mut failed_picture = None;
     let outcome = trainer.run(&dataset, &run, &mut |event| {
