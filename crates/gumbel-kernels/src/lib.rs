@@ -19,12 +19,15 @@
 //! memory is read where it lies; the others (both sides of the forward product, `dy` of the input gradient)
 //! are transposed into lines of 16 values. Long sums are blocked by 320, which keeps the right side of a
 //! tile in the first-level cache; short ones (the weight gradient) follow the rows of the output, so that
-//! the optimiser's reads and writes are a few long streams. Weights stay in PyTorch's layout: packing them
+//! the writes are a few long streams. Weights stay in PyTorch's layout: packing them
 //! for the forward product costs 5 to 10 % of it, and keeping a packed copy would cost the optimiser as much.
-//! Bias, ReLU, its derivative and Adam are applied to a tile while it is in the first-level cache.
+//! Bias, ReLU and its derivative are applied to a tile while it is in the first-level cache.
 //! Software prefetching made no measurable difference and is absent.
 //!
-//! **Threads.** They split outputs, never sums, so results are the same bits for every number of threads.
+//! **Convolutions** gather the patches of a few images and hand them to the same driver.
+//!
+//! **Threads.** They split outputs, not sums, so results are the same bits for every number of threads. The one sum
+//! that is split, of a convolution's weight gradient, is cut in parts that the shape alone fixes.
 //! Call from inside a rayon pool (`ThreadPool::install` around the whole training run): a call from
 //! outside wakes a worker and sleeps until it is done, for each operation.
 //!
@@ -56,7 +59,6 @@
 //! | the 17 products of a step, bias and ReLU included | 3.2 | 1.7 |
 //! | the same products in MKL, without ReLU | 7.3 | 3.6 |
 //! | products, then Adam on the 1.22 million parameters | 3.9 | 2.0 |
-//! | products with Adam in the weight gradient | 3.8 | 2.0 |
 //!
 //! | ns a value | 1 thread | 2 threads |
 //! |---|---|---|

@@ -80,7 +80,8 @@ laws! {
     /// Black or white; a grey pixel gives the cross-entropy between two Bernoulli laws, which is no density.
     #[default]
     "bernoulli" => Bernoulli in bernoulli,
-    /// A density on grey pixels (Loaiza-Ganem and Cunningham 2019). Its negative logarithm can be below zero.
+    /// A density on grey pixels (Loaiza-Ganem and Cunningham 2019). Its negative logarithm can be below zero, and at
+    /// pixels that are exactly 0 or 1 it falls without bound as the logit grows: for pixels that are really continuous.
     "continuous-bernoulli" => ContinuousBernoulli in continuous_bernoulli,
 }
 
