@@ -35,7 +35,6 @@
 //! ```
 
 mod config;
-mod cpu;
 mod error;
 mod init;
 pub mod layer;

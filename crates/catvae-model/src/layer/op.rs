@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
+use candle_core::{DType, Tensor};
+use gumbel_core::op::{Value, read_slices, with_gradient};
 
 use super::{Activation, Layer};
 use crate::Result;
-use crate::cpu::{f32_slice, kernel_error, tensor_slice};
 
 /// `layer(x)`: its slices for f32 on the CPU, candle's operations for everything else.
 ///
@@ -24,11 +24,44 @@ pub(crate) fn apply(
     bias: &Tensor,
     x: &Tensor,
 ) -> Result<Tensor> {
-    if x.device().is_cpu() && [x, weight, bias].iter().all(|t| t.dtype() == DType::F32) {
-        let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
-        return Ok(x.apply_op3(&weight, &bias, OnSlices(layer.clone()))?);
+    if !(x.device().is_cpu() && [x, weight, bias].iter().all(|t| t.dtype() == DType::F32)) {
+        return plain(layer.as_ref(), weight, bias, x);
     }
-    plain(layer.as_ref(), weight, bias, x)
+    let (batch, _) = x.dims2()?;
+    let mut y = vec![0.0; batch * layer.outputs()];
+    read_slices([x, weight, bias], |[x, weight, bias]| {
+        Ok(layer.forward(weight, bias, batch, x, &mut y)?)
+    })?;
+    let y = Value::Slice(y, (batch, layer.outputs()).into());
+    let layer = layer.clone();
+    let inputs = [x, weight, bias];
+    Ok(with_gradient("layer", y, inputs, move |inputs, y, dy| backward(&layer, inputs, y, dy))?)
+}
+
+fn backward(
+    layer: &Arc<dyn Layer>,
+    [x, weight, bias]: [&Tensor; 3],
+    y: &Tensor,
+    dy: &Tensor,
+) -> gumbel_core::Result<[Option<Tensor>; 3]> {
+    let batch = x.dim(0)?;
+    let dy = match layer.activation() {
+        Activation::Identity => dy.clone(),
+        Activation::Relu => y.gt(0_f64)?.where_cond(dy, &dy.zeros_like()?)?,
+    };
+    let wanted = x.track_op();
+    let mut d_x = vec![0.0; if wanted { x.elem_count() } else { 0 }];
+    let mut d_weight = vec![0.0; weight.elem_count()];
+    let mut d_bias = vec![0.0; bias.elem_count()];
+    read_slices([x, weight, &dy], |[x, weight, dy]| {
+        if wanted {
+            layer.input_gradient(weight, batch, dy, None, &mut d_x)?;
+        }
+        Ok(layer.parameter_gradient(batch, x, dy, false, &mut d_weight, &mut d_bias)?)
+    })?;
+    let like = |values, input: &Tensor| Tensor::from_vec(values, input.shape(), input.device());
+    let d_x = if wanted { Some(like(d_x, x)?) } else { None };
+    Ok([d_x, Some(like(d_weight, weight)?), Some(like(d_bias, bias)?)])
 }
 
 /// The same in candle's operations, and the oracle of the tests.
@@ -39,67 +72,6 @@ fn plain(layer: &dyn Layer, weight: &Tensor, bias: &Tensor, x: &Tensor) -> Resul
         // Not candle's relu, whose gradient at 0 is 1.
         Activation::Relu => y.gt(0_f64)?.where_cond(&y, &y.zeros_like()?)?,
     })
-}
-
-struct OnSlices(Arc<dyn Layer>);
-
-impl CustomOp3 for OnSlices {
-    fn name(&self) -> &'static str {
-        "layer"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (batch, _) = x_layout.shape().dims2()?;
-        let mut y = vec![0.0; batch * self.0.outputs()];
-        let (x, weight) = (f32_slice(x, x_layout)?, f32_slice(weight, weight_layout)?);
-        let bias = f32_slice(bias, bias_layout)?;
-        self.0.forward(weight, bias, batch, x, &mut y).map_err(kernel_error)?;
-        Ok((CpuStorage::F32(y), (batch, self.0.outputs()).into()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let batch = x.dim(0)?;
-        let dy = match self.0.activation() {
-            Activation::Identity => dy.contiguous()?,
-            Activation::Relu => y.gt(0_f64)?.where_cond(dy, &dy.zeros_like()?)?,
-        };
-        let (dy_storage, dy_layout) = dy.storage_and_layout();
-        let dy = tensor_slice(&dy_storage, dy_layout)?;
-        let d_x = if x.track_op() {
-            let (storage, layout) = weight.storage_and_layout();
-            let weight = tensor_slice(&storage, layout)?;
-            let mut d_x = vec![0.0; x.elem_count()];
-            self.0.input_gradient(weight, batch, dy, None, &mut d_x).map_err(kernel_error)?;
-            Some(Tensor::from_vec(d_x, x.shape(), x.device())?)
-        } else {
-            None
-        };
-        let (storage, layout) = x.storage_and_layout();
-        let x = tensor_slice(&storage, layout)?;
-        let (mut d_weight, mut d_bias) =
-            (vec![0.0; weight.elem_count()], vec![0.0; bias.elem_count()]);
-        self.0
-            .parameter_gradient(batch, x, dy, false, &mut d_weight, &mut d_bias)
-            .map_err(kernel_error)?;
-        let d_weight = Tensor::from_vec(d_weight, weight.shape(), weight.device())?;
-        let d_bias = Tensor::from_vec(d_bias, bias.shape(), bias.device())?;
-        Ok((d_x, Some(d_weight), Some(d_bias)))
-    }
 }
 
 #[cfg(test)]

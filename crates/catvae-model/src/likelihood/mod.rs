@@ -6,15 +6,15 @@
 mod bernoulli;
 mod continuous_bernoulli;
 
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor};
+use candle_core::{DType, Tensor};
+use gumbel_core::op::{Value, read_slices, with_gradient};
 use gumbel_kernels::LengthError;
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::{f32_slice, kernel_error, tensor_slice};
 use crate::{Error, Result};
 
 /// A law of independent pixels in [0, 1], each given its logit.
-pub trait PixelLaw: Sync {
+pub trait PixelLaw: Send + Sync {
     /// `−ln p(x)` of each image in nats, and its gradient for the logits times `scale`.
     ///
     /// # Shapes
@@ -104,79 +104,46 @@ impl Likelihood {
                 actual: images.dims().to_vec(),
             });
         }
-        if logits.device().is_cpu() && logits.dtype() == DType::F32 && images.dtype() == DType::F32
-        {
-            let images = images.contiguous()?;
-            return Ok(logits.contiguous()?.apply_op2(&images, OnSlices(self.law()))?);
+        let law = self.law();
+        let on_slices =
+            logits.device().is_cpu() && [logits, images].iter().all(|t| t.dtype() == DType::F32);
+        if !on_slices {
+            return plain(law, logits, images);
         }
-        plain(self.law(), logits, images)
+        let (nll, _) = on_cpu(law, logits, images)?;
+        let batch = nll.len();
+        let nll = Value::Slice(nll, batch.into());
+        let inputs = [logits, images];
+        Ok(with_gradient("likelihood", nll, inputs, move |[logits, images], _, upstream| {
+            let (_, d_logits) = on_cpu(law, logits, images)?;
+            let d_logits = Tensor::from_vec(d_logits, logits.shape(), logits.device())?;
+            let upstream = upstream.unsqueeze(1)?;
+            let d_images = match images.track_op() {
+                true => Some(logits.neg()?.broadcast_mul(&upstream)?),
+                false => None,
+            };
+            Ok([Some(d_logits.broadcast_mul(&upstream)?), d_images])
+        })?)
     }
+}
+
+/// On slices: the value for each image, and the gradient of the logits.
+fn on_cpu(
+    law: &dyn PixelLaw,
+    logits: &Tensor,
+    images: &Tensor,
+) -> gumbel_core::Result<(Vec<f32>, Vec<f32>)> {
+    let (batch, n_pixels) = logits.dims2()?;
+    let (mut nll, mut d_logits) = (vec![0.0; batch], vec![0.0; batch * n_pixels]);
+    read_slices([logits, images], |[logits, images]| {
+        Ok(law.nll_slices(n_pixels, 1.0, logits, images, &mut nll, &mut d_logits)?)
+    })?;
+    Ok((nll, d_logits))
 }
 
 /// In candle's operations, and the oracle of the tests.
 fn plain(law: &dyn PixelLaw, logits: &Tensor, images: &Tensor) -> Result<Tensor> {
     Ok(law.nll_of_pixels(logits, images)?.sum(candle_core::D::Minus1)?)
-}
-
-struct OnSlices(&'static dyn PixelLaw);
-
-impl OnSlices {
-    /// The value for each image, and the gradient of the logits.
-    fn run(
-        &self,
-        shape: &Shape,
-        logits: &[f32],
-        images: &[f32],
-    ) -> candle_core::Result<(Vec<f32>, Vec<f32>)> {
-        let (batch, n_pixels) = shape.dims2()?;
-        let (mut nll, mut d_logits) = (vec![0.0; batch], vec![0.0; batch * n_pixels]);
-        let run = self.0.nll_slices(n_pixels, 1.0, logits, images, &mut nll, &mut d_logits);
-        run.map_err(kernel_error)?;
-        Ok((nll, d_logits))
-    }
-}
-
-impl CustomOp2 for OnSlices {
-    fn name(&self) -> &'static str {
-        "likelihood"
-    }
-
-    fn cpu_fwd(
-        &self,
-        logits: &CpuStorage,
-        logits_layout: &Layout,
-        images: &CpuStorage,
-        images_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (logits, images) =
-            (f32_slice(logits, logits_layout)?, f32_slice(images, images_layout)?);
-        let (nll, _) = self.run(logits_layout.shape(), logits, images)?;
-        let batch = nll.len();
-        Ok((CpuStorage::F32(nll), batch.into()))
-    }
-
-    fn bwd(
-        &self,
-        logits: &Tensor,
-        images: &Tensor,
-        _: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let d_logits = {
-            let (logits_storage, logits_layout) = logits.storage_and_layout();
-            let (images_storage, images_layout) = images.storage_and_layout();
-            let logits_values = tensor_slice(&logits_storage, logits_layout)?;
-            let images_values = tensor_slice(&images_storage, images_layout)?;
-            self.run(logits.shape(), logits_values, images_values)?.1
-        };
-        let d_logits = Tensor::from_vec(d_logits, logits.shape(), logits.device())?;
-        let upstream = upstream.unsqueeze(1)?;
-        let d_images = match images.track_op() {
-            true => Some(logits.neg()?.broadcast_mul(&upstream)?),
-            false => None,
-        };
-        Ok((Some(d_logits.broadcast_mul(&upstream)?), d_images))
-    }
 }
 
 #[cfg(test)]
