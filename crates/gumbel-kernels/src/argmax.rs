@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::error::{LengthError, check_len};
 use crate::isa::{Isa, Kernel, Task};
 use crate::lines::LINE;
-use crate::reduce::{larger, max};
+use crate::reduce::row_max;
 use crate::rows::{check_rows, rows_per_chunk};
 
 /// `out = (logits - max logits) + noise` in each row of `n_classes`.
@@ -103,14 +103,7 @@ impl Task for Perturb<'_> {
         let noise = self.noise.chunks_exact(self.n_classes);
         for ((logits, noise), out) in rows.zip(noise).zip(self.out.chunks_exact_mut(self.n_classes))
         {
-            let mut largest = [f32::NEG_INFINITY; LINE];
-            for logits in logits.chunks(LINE) {
-                let logits = kernel.load(logits, f32::NEG_INFINITY);
-                for i in 0..LINE {
-                    largest[i] = larger(logits[i], largest[i]);
-                }
-            }
-            let largest = max(largest);
+            let largest = row_max(kernel, logits);
             let lines = logits.chunks(LINE).zip(noise.chunks(LINE)).zip(out.chunks_mut(LINE));
             for ((logits, noise), out) in lines {
                 let (mut y, noise) = (kernel.load(logits, 0.0), kernel.load(noise, 0.0));

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::error::{LengthError, check_len};
 use crate::isa::{Isa, Kernel, Task};
 use crate::lines::LINE;
-use crate::reduce::{BLOCK, LongSum, larger, max, sum};
+use crate::reduce::{BLOCK, LongSum, max, row_max, sum};
 use crate::rows::{check_rows, rows_per_chunk};
 use crate::vmath::{exp_nonpositive, ln_normal};
 
@@ -179,14 +179,7 @@ fn short_rows<K: Kernel>(
 /// The same for one longer row; `d_logits` keeps the exponentials until the sums are known.
 #[inline(always)]
 fn long_row<K: Kernel>(kernel: K, scale: f32, logits: &[f32], d_logits: &mut [f32]) -> f32 {
-    let mut largest = [f32::NEG_INFINITY; LINE];
-    for logits in logits.chunks(LINE) {
-        let logits = kernel.load(logits, f32::NEG_INFINITY);
-        for i in 0..LINE {
-            largest[i] = larger(logits[i], largest[i]);
-        }
-    }
-    let largest = max(largest);
+    let largest = row_max(kernel, logits);
     let (mut total, mut weighted) = (LongSum::default(), LongSum::default());
     for (logits, out) in logits.chunks(BLOCK).zip(d_logits.chunks_mut(BLOCK)) {
         let (mut block_total, mut block_weighted) = ([0.0; LINE], [0.0; LINE]);

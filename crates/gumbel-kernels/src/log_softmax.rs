@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::error::{LengthError, check_len};
 use crate::isa::{Isa, Kernel, Task};
 use crate::lines::LINE;
-use crate::reduce::{LongSum, larger, max};
+use crate::reduce::{LongSum, row_max};
 use crate::rows::{check_rows, rows_per_chunk};
 use crate::vmath::{exp_nonpositive, ln_normal};
 
@@ -97,14 +97,7 @@ impl Task for LogSoftmax<'_> {
     fn run<K: Kernel>(self, kernel: K) {
         let rows = self.logits.chunks_exact(self.n_classes);
         for (logits, out) in rows.zip(self.log_probs.chunks_exact_mut(self.n_classes)) {
-            let mut largest = [f32::NEG_INFINITY; LINE];
-            for logits in logits.chunks(LINE) {
-                let logits = kernel.load(logits, f32::NEG_INFINITY);
-                for i in 0..LINE {
-                    largest[i] = larger(logits[i], largest[i]);
-                }
-            }
-            let largest = max(largest);
+            let largest = row_max(kernel, logits);
             let mut total = LongSum::default();
             for logits in logits.chunks(LINE) {
                 let mut e = kernel.load(logits, f32::NEG_INFINITY);

@@ -1,5 +1,6 @@
 //! Sums and maxima over sixteen lanes, in one fixed order.
 
+use crate::isa::Kernel;
 use crate::lines::LINE;
 
 /// The sum, by halves: lanes 0 + 8, 1 + 9, .., then 0 + 4, .., so that the order is the same on every processor.
@@ -18,6 +19,19 @@ pub(crate) fn max(lanes: [f32; LINE]) -> f32 {
 #[inline(always)]
 pub(crate) fn larger(x: f32, y: f32) -> f32 {
     if x > y { x } else { y }
+}
+
+/// The largest value of a row, of any length.
+#[inline(always)]
+pub(crate) fn row_max<K: Kernel>(kernel: K, row: &[f32]) -> f32 {
+    let mut largest = [f32::NEG_INFINITY; LINE];
+    for line in row.chunks(LINE) {
+        let line = kernel.load(line, f32::NEG_INFINITY);
+        for i in 0..LINE {
+            largest[i] = larger(line[i], largest[i]);
+        }
+    }
+    max(largest)
 }
 
 /// Values that may be added in single precision before they go into a [`LongSum`].
