@@ -565,8 +565,8 @@ fn from_safetensors(
     Ok(tensors)
 }
 
-fn hex_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
+    catvae_data::hex(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use catvae_data::replace_file;
+
 use crate::error::io;
 use crate::{Error, Result};
 
@@ -50,20 +52,7 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::Io`]; the old file is then untouched.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let incoming = &with_suffix(path, ".incoming");
-    match fs::remove_file(incoming) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(io("cannot remove", incoming)(error));
-        }
-        _ => (),
-    }
-    let written = write_synced(incoming, bytes)
-        .and_then(|()| fs::rename(incoming, path).map_err(io("cannot rename to", path)));
-    if written.is_err() {
-        // The error is reported; a left-over would be removed by the next attempt anyway.
-        let _ = fs::remove_file(incoming);
-    }
-    written?;
+    replace_file(path, |file| file.write_all(bytes)).map_err(io("cannot write", path))?;
     path.parent().map_or(Ok(()), sync_dir)
 }
 

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use candle_core::Device;
 use catvae_model::ModelConfig;
-use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{MODEL, OPTIMIZER, STATE, parse, signed};
+use crate::checkpoint::{MODEL, OPTIMIZER, STATE, hex_sha256, parse, signed};
 use crate::{LoadedCheckpoint, Result};
 
 /// The three files of a checkpoint.
@@ -40,9 +39,7 @@ impl CheckpointFiles {
     pub fn sign(&mut self) {
         let Ok(mut text) = String::from_utf8(self.state.clone()) else { return };
         for (file, bytes) in [(MODEL, &self.model), (OPTIMIZER, &self.optimizer)] {
-            let sha256: String =
-                Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            text = with_value(&text, file, &sha256);
+            text = with_value(&text, file, &hex_sha256(bytes));
         }
         self.state = match text.rsplit_once("\"checksum\": \"") {
             Some((start, _)) => signed(&format!("{start}\"checksum\": \"\"\n}}")).into_bytes(),
