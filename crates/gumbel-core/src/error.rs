@@ -165,6 +165,60 @@ pub enum Error {
         /// The dtypes that are accepted.
         expected: &'static str,
     },
+    /// A row allows fewer items than are to be chosen.
+    #[error(
+        "row {row} allows {allowed} items, too few to choose {k}; lower k, or allow more items"
+    )]
+    SubsetSize {
+        /// How many items are to be chosen.
+        k: usize,
+        /// How many items have logits above `-inf`.
+        allowed: usize,
+        /// The row's position in the batch.
+        row: usize,
+    },
+    /// Masks (`-inf`) leave a row without any structure.
+    #[error("row {row} has no {what}: masks leave {index} out of reach; allow more of its entries")]
+    NoStructure {
+        /// What there is none of.
+        what: &'static str,
+        /// The row's position in the batch.
+        row: usize,
+        /// The first node or step that nothing leads to.
+        index: usize,
+    },
+    /// A length is zero, or beyond the dimension that it is a length of.
+    #[error("the length of row {row} must be 1 to {max}, but is {length}")]
+    LengthOutOfRange {
+        /// The length that was given.
+        length: usize,
+        /// The largest that fits.
+        max: usize,
+        /// The row's position in the batch.
+        row: usize,
+    },
+    /// The work would grow beyond all measure.
+    #[error("{what}: {size}, more than the limit of {limit}; take a smaller problem, or samples")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much.
+        size: f64,
+        /// The most that is computed.
+        limit: usize,
+    },
+    /// An iteration that was to reach a tolerance has not.
+    #[error(
+        "the residual is {residual} after {iterations} iterations, above the tolerance of {tolerance}; allow more of either"
+    )]
+    NotConverged {
+        /// What was left.
+        residual: f64,
+        /// What was asked for.
+        tolerance: f64,
+        /// How many iterations were made.
+        iterations: usize,
+    },
     /// candle refused an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

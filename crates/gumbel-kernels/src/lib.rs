@@ -103,6 +103,7 @@ mod peak;
 mod pixels;
 mod reduce;
 mod rows;
+mod scalar;
 mod softmax;
 #[cfg(test)]
 mod test_support;
@@ -128,6 +129,7 @@ pub use log_softmax::{log_softmax, log_softmax_vjp};
 pub use magnitude::largest_magnitude;
 pub use peak::peak_gflops;
 pub use pixels::{Pixels, pixels_to_f32};
+pub use scalar::{Dual, Scalar};
 pub use softmax::{softmax, softmax_vjp};
 
 /// The vector instructions in use on this processor: `avx512`, `avx2`, `neon` or `portable`.

@@ -9,6 +9,7 @@
 
 pub(crate) mod bits;
 pub(crate) mod categories;
+pub(crate) mod host;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,19 @@ pub use categories::{Categories, all_codes};
 pub trait Structure: Any + Debug + Send + Sync {
     /// The name in error messages.
     fn name(&self) -> &'static str;
+
+    /// How many of the last dimensions of logits are one event; those before are the batch. Without more knowledge,
+    /// all but the first.
+    fn event_rank(&self, logits: &Tensor) -> usize {
+        logits.rank().saturating_sub(1)
+    }
+
+    /// What the codes are, in words: for error messages.
+    fn support(&self) -> &'static str;
+
+    /// Where in a row of the given event a vector of zeros and ones is no code: the first entry that is too many, or
+    /// that something is missing at. `row` is its position in the batch.
+    fn misfit(&self, row: usize, event: &[usize], z: &[f64]) -> Option<usize>;
 
     /// Refuses logits that define no distribution.
     ///

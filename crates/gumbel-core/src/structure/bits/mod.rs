@@ -19,6 +19,14 @@ impl Structure for Bits {
         "bits"
     }
 
+    fn support(&self) -> &'static str {
+        "all vectors of zeros and ones"
+    }
+
+    fn misfit(&self, _: usize, _: &[usize], _: &[f64]) -> Option<usize> {
+        None
+    }
+
     fn check(&self, logits: &Tensor) -> Result<()> {
         check_values(
             logits,

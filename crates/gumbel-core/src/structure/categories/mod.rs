@@ -143,6 +143,24 @@ impl Structure for Categories {
         "categories"
     }
 
+    fn support(&self) -> &'static str {
+        "one-hot vectors"
+    }
+
+    fn misfit(&self, _: usize, event: &[usize], z: &[f64]) -> Option<usize> {
+        let (outer, inner) = event.split_at(event.len().checked_sub(1 + self.behind)?);
+        let (n, stride) = (inner[0], inner[1..].iter().product::<usize>());
+        let starts = (0..outer.iter().product::<usize>())
+            .flat_map(|block| (0..stride).map(move |lane| block * n * stride + lane));
+        starts.into_iter().find_map(|start| {
+            let mut ones = (0..n).map(|class| start + class * stride).filter(|&at| z[at] == 1.0);
+            match (ones.next(), ones.next()) {
+                (None, _) => Some(start),
+                (Some(_), second) => second,
+            }
+        })
+    }
+
     fn check(&self, logits: &Tensor) -> Result<()> {
         Rows::new(&logits.detach(), self.dim(logits)?).map(|_| ())
     }

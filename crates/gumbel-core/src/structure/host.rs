@@ -1,0 +1,31 @@
+//! Kernels in double precision over the elements of any tensors.
+
+use candle_core::{DType, Device, Shape, Tensor};
+
+use crate::Result;
+
+/// Calls `kernel` with the elements of the inputs in row-major order, as f64, and with zeros of the given shape to write
+/// to. The result has the dtype and the device of the first input, and no history.
+///
+/// # Errors
+/// Those of the kernel, and those of candle.
+pub(crate) fn on_host<const N: usize>(
+    inputs: [&Tensor; N],
+    shape: impl Into<Shape>,
+    kernel: impl FnOnce([&[f64]; N], &mut [f64]) -> Result<()>,
+) -> Result<Tensor> {
+    let shape = shape.into();
+    let mut lists: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    for (list, input) in lists.iter_mut().zip(inputs) {
+        *list = values(input)?;
+    }
+    let mut out = vec![0.0; shape.elem_count()];
+    kernel(lists.each_ref().map(Vec::as_slice), &mut out)?;
+    let out = Tensor::from_vec(out, shape, &Device::Cpu)?;
+    Ok(out.to_dtype(inputs[0].dtype())?.to_device(inputs[0].device())?)
+}
+
+/// The elements in row-major order.
+pub(crate) fn values(x: &Tensor) -> Result<Vec<f64>> {
+    Ok(x.detach().to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
