@@ -5,6 +5,7 @@
 
 mod bernoulli;
 mod continuous_bernoulli;
+mod discretised_logistic;
 
 use candle_core::{DType, Tensor};
 use gumbel_core::op::{Value, read_slices, with_gradient};
@@ -86,6 +87,9 @@ laws! {
     /// A density on grey pixels (Loaiza-Ganem and Cunningham 2019). Its negative logarithm can be below zero, and at
     /// pixels that are exactly 0 or 1 it falls without bound as the logit grows: for pixels that are really continuous.
     "continuous-bernoulli" => ContinuousBernoulli in continuous_bernoulli,
+    /// The mass of the 256 levels of a grey pixel under a logistic law of fixed scale (Salimans et al. 2017, eq. 2). Never
+    /// below zero, also for images with many pixels at exactly 0 or 1.
+    "discretised-logistic" => DiscretisedLogistic in discretised_logistic,
 }
 
 impl Likelihood {

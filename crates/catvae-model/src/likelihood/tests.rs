@@ -71,9 +71,18 @@ fn values_are_those_of_the_textbook_formulas() {
         let p = 1.0 / (1.0 + (-l).exp());
         bernoulli(l, x) - (2.0 * (1.0 - 2.0 * p).atanh() / (1.0 - 2.0 * p)).ln()
     };
+    // The law at both edges of a level; black and white have one. From the side where nothing cancels.
+    let logistic = |l: f64, x: f64| {
+        let sign = if x < 0.5 { 1.0 } else { -1.0 };
+        let tail = |edge: f64| 1.0 / (1.0 + (sign * (l - (edge - 0.5) / 0.2)).exp());
+        let at = |h: f64| if (x + h) * (1.0 - x - h) < 0.0 { 0.0 } else { tail(x + h) };
+        let (near, far) = (at(sign * 0.5 / 255.0), at(-sign * 0.5 / 255.0));
+        -(near - far).ln()
+    };
     for (law, textbook) in [
         (Likelihood::Bernoulli, &bernoulli as &dyn Fn(f64, f64) -> f64),
         (Likelihood::ContinuousBernoulli, &continuous),
+        (Likelihood::DiscretisedLogistic, &logistic),
     ] {
         let tensors = [&logits, &images].map(|x| Tensor::new(x, &Device::Cpu).unwrap());
         let actual = nll(law, &tensors[0], &tensors[1]).to_vec1::<f64>().unwrap();
@@ -108,6 +117,23 @@ fn the_continuous_law_is_a_density_with_the_mean_it_says() {
         let mean = law.law().mean(&Tensor::new(&[[l]], &Device::Cpu).unwrap()).unwrap();
         let mean = mean.to_vec2::<f64>().unwrap()[0][0];
         assert!((integral(&|i| x[i] * density[i]) - mean).abs() < 1e-9, "{l}: {mean}");
+    }
+}
+
+#[test]
+fn the_256_levels_have_mass_one_and_the_mean_they_say() {
+    let law = Likelihood::DiscretisedLogistic;
+    for l in [-30.0_f64, -10.0, -1.0, 0.0, 0.5, 9.0] {
+        let levels: Vec<f64> = (0..256).map(|k| f64::from(k) / 255.0).collect();
+        let images = Tensor::from_slice(&levels, (256, 1), &Device::Cpu).unwrap();
+        let logits = (images.ones_like().unwrap() * l).unwrap();
+        let nll = nll(law, &logits, &images).to_vec1::<f64>().unwrap();
+        let mass: Vec<f64> = nll.iter().map(|v| (-v).exp()).collect();
+        assert!((mass.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{l}");
+        let mean: f64 = mass.iter().zip(&levels).map(|(p, x)| p * x).sum();
+        let said = law.law().mean(&Tensor::new(&[[l]], &Device::Cpu).unwrap()).unwrap();
+        let said = said.to_vec2::<f64>().unwrap()[0][0];
+        assert!((said - mean).abs() < 1e-5, "{l}: {said} and {mean}");
     }
 }
 

@@ -72,8 +72,7 @@ fn data() -> impl Strategy<Value = DataSettings> {
 fn model() -> impl Strategy<Value = ModelConfig> {
     let logits = prop_oneof![Just(LogitsActivation::Linear), Just(LogitsActivation::Relu)];
     let hidden = proptest::collection::vec(1..1000_usize, 0..4);
-    let likelihood =
-        prop::sample::select(Likelihood::ALL);
+    let likelihood = prop::sample::select(Likelihood::ALL);
     let channels = proptest::collection::vec(1..9_usize, 1..3);
     let network = prop_oneof![
         hidden.clone().prop_map(|hidden| Mlp { hidden }.into()),
