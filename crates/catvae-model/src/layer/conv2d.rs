@@ -42,6 +42,11 @@ impl ConvSize {
     }
 }
 
+/// Values of an image. A product beyond memory is refused later, with the weights.
+pub(super) fn count(image: [usize; 3]) -> usize {
+    image.into_iter().fold(1, usize::saturating_mul)
+}
+
 /// `y = activation(conv(x, weight) + bias)`, PyTorch's `nn.Conv2d`, from the larger image to the smaller one.
 /// The weight is `(small channels, large channels, kernel, kernel)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +59,11 @@ pub struct Conv2d {
 
 impl Layer for Conv2d {
     fn inputs(&self) -> usize {
-        self.size.large.iter().product()
+        count(self.size.large)
     }
 
     fn outputs(&self) -> usize {
-        self.size.small.iter().product()
+        count(self.size.small)
     }
 
     fn activation(&self) -> Activation {

@@ -5,6 +5,7 @@ use gumbel_kernels::{
     Activation, channel_sums, conv2d_adjoint, conv2d_forward, conv2d_weight_gradient,
 };
 
+use super::conv2d::count;
 use super::{ConvSize, Layer, SliceResult};
 
 /// `y = activation(convᵀ(x, weight) + bias)`, PyTorch's `nn.ConvTranspose2d`, from the smaller image to the
@@ -19,11 +20,11 @@ pub struct ConvTranspose2d {
 
 impl Layer for ConvTranspose2d {
     fn inputs(&self) -> usize {
-        self.size.small.iter().product()
+        count(self.size.small)
     }
 
     fn outputs(&self) -> usize {
-        self.size.large.iter().product()
+        count(self.size.large)
     }
 
     fn activation(&self) -> Activation {

@@ -28,28 +28,11 @@ impl Default for Conv {
 
 impl Architecture for Conv {
     fn encoder(&self, sizes: &Sizes, last: Activation) -> Result<Vec<Box<dyn Layer>>> {
-        let halvings = self.halvings(sizes)?;
-        let mut widths = self.widths(sizes, &halvings);
-        let mut layers: Vec<Box<dyn Layer>> = Vec::new();
-        for size in halvings {
-            layers.push(Box::new(Conv2d { size, activation: Activation::Relu }));
-        }
-        widths.push(sizes.code_width);
-        layers.extend(dense(&widths, last));
-        Ok(layers)
+        Ok(encoder(&halvings(&self.channels, sizes)?, &self.hidden, sizes, last))
     }
 
     fn decoder(&self, sizes: &Sizes) -> Result<Vec<Box<dyn Layer>>> {
-        let halvings = self.halvings(sizes)?;
-        let mut widths = self.widths(sizes, &halvings);
-        widths.push(sizes.code_width);
-        widths.reverse();
-        let mut layers = dense(&widths, Activation::Relu);
-        for (i, size) in halvings.into_iter().enumerate().rev() {
-            let activation = if i == 0 { Activation::Identity } else { Activation::Relu };
-            layers.push(Box::new(ConvTranspose2d { size, activation }));
-        }
-        Ok(layers)
+        Ok(decoder(&halvings(&self.channels, sizes)?, &self.hidden, sizes))
     }
 
     /// With PyTorch's, eight layers from image to image leave so little of it that training stays at the mean image.
@@ -62,33 +45,58 @@ impl Architecture for Conv {
     }
 }
 
-impl Conv {
-    /// The convolutions of the encoder, from the image inwards.
-    fn halvings(&self, sizes: &Sizes) -> Result<Vec<ConvSize>> {
-        let [rows, cols] = sizes.image_shape;
-        if self.channels.is_empty() {
-            return Err(Error::TooSmall { field: "network.channels", minimum: 1, value: 0 });
-        }
-        let mut large = [1, rows, cols];
-        let mut halvings = Vec::new();
-        for &channels in &self.channels {
-            let [_, rows, cols] = large;
-            if rows % 2 != 0 || cols % 2 != 0 {
-                let image_shape = sizes.image_shape;
-                return Err(Error::NotHalvable { image_shape, times: self.channels.len() });
-            }
-            let small = [channels, rows / 2, cols / 2];
-            halvings.push(ConvSize { large, small, kernel: 4, stride: 2, padding: 1 });
-            large = small;
-        }
-        Ok(halvings)
+/// Convolutions that halve rows and columns, to so many channels each, from the image inwards.
+pub(super) fn halvings(channels: &[usize], sizes: &Sizes) -> Result<Vec<ConvSize>> {
+    let [rows, cols] = sizes.image_shape;
+    if channels.is_empty() {
+        return Err(Error::TooSmall { field: "network.channels", minimum: 1, value: 0 });
     }
+    let mut large = [1, rows, cols];
+    let mut halvings = Vec::new();
+    for &c in channels {
+        let [_, rows, cols] = large;
+        if rows % 2 != 0 || cols % 2 != 0 {
+            let image_shape = sizes.image_shape;
+            return Err(Error::NotHalvable { image_shape, times: channels.len() });
+        }
+        let small = [c, rows / 2, cols / 2];
+        halvings.push(ConvSize { large, small, kernel: 4, stride: 2, padding: 1 });
+        large = small;
+    }
+    Ok(halvings)
+}
 
-    /// Widths from the last convolution's output to the last hidden layer.
-    fn widths(&self, sizes: &Sizes, halvings: &[ConvSize]) -> Vec<usize> {
-        // A product beyond memory is refused later, with the weights.
-        let count = |size: &ConvSize| size.small.iter().fold(1, |n: usize, &m| n.saturating_mul(m));
-        let flat = halvings.last().map_or(sizes.n_pixels(), count);
-        [flat].into_iter().chain(self.hidden.iter().copied()).collect()
-    }
+/// Convolutions, from the image inwards, then fully connected layers.
+pub(super) fn encoder(
+    convolutions: &[ConvSize],
+    hidden: &[usize],
+    sizes: &Sizes,
+    last: Activation,
+) -> Vec<Box<dyn Layer>> {
+    let convolutions = convolutions
+        .iter()
+        .map(|&size| Box::new(Conv2d { size, activation: Activation::Relu }) as Box<dyn Layer>);
+    let mut layers: Vec<_> = convolutions.collect();
+    let mut widths = vec![layers.last().map_or(sizes.n_pixels(), |layer| layer.outputs())];
+    widths.extend(hidden);
+    widths.push(sizes.code_width);
+    layers.extend(dense(&widths, last));
+    layers
+}
+
+/// The mirror of [`encoder`].
+pub(super) fn decoder(
+    convolutions: &[ConvSize],
+    hidden: &[usize],
+    sizes: &Sizes,
+) -> Vec<Box<dyn Layer>> {
+    let mirrored = convolutions.iter().enumerate().rev().map(|(i, &size)| {
+        let activation = if i == 0 { Activation::Identity } else { Activation::Relu };
+        Box::new(ConvTranspose2d { size, activation }) as Box<dyn Layer>
+    });
+    let mirrored: Vec<_> = mirrored.collect();
+    let mut widths = vec![sizes.code_width];
+    widths.extend(hidden.iter().rev());
+    widths.push(mirrored.first().map_or(sizes.n_pixels(), |layer| layer.inputs()));
+    dense(&widths, Activation::Relu).into_iter().chain(mirrored).collect()
 }
