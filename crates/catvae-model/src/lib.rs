@@ -52,6 +52,7 @@ pub use likelihood::{Likelihood, PixelLaw};
 pub use model::{Model, ModelSettings, from_state_dict, load_state_dict};
 pub use network::{
     Architecture, Conv, Initialisation, Mlp, Network, NetworkConfig, ParameterSpec, Sizes, Tape,
+    Vgg,
 };
 pub use parameters::Parameter;
 pub use prior::{kl_to_uniform_prior, log_uniform_prior};

@@ -427,7 +427,7 @@ fn layer_step<M: Model>(model: &M, device: &Device) -> Option<LayerStep> {
 mod tests {
     use candle_core::Tensor;
     use catvae_data::digits_with;
-    use catvae_model::{Conv, Likelihood, LogitsActivation, ModelConfig, Parameter};
+    use catvae_model::{Conv, Likelihood, LogitsActivation, ModelConfig, Parameter, Vgg};
     use gumbel_core::estimators::Estimator;
 
     use super::*;
@@ -548,6 +548,10 @@ mod tests {
         assert_same("no hidden layer", |c| c.model = ModelConfig::mlp([28, 28], &[], [5, 7]));
         let conv = || Conv { channels: vec![3, 5], hidden: vec![17] }.into();
         assert_same("convolutions", |c| c.model.network = conv());
+        assert_same("two convolutions a stage, discretised logistic", |c| {
+            c.model.network = Vgg { channels: vec![3, 5], hidden: vec![17] }.into();
+            c.model.likelihood = Likelihood::DiscretisedLogistic;
+        });
         assert_same("convolutions, rloo, continuous Bernoulli", |c| {
             c.model.network = conv();
             c.model.likelihood = Likelihood::ContinuousBernoulli;

@@ -29,6 +29,10 @@ fn affordable(mut config: TrainConfig) -> TrainConfig {
             conv.channels.truncate(1);
             narrow(&mut conv.hidden);
         }
+        NetworkConfig::Vgg(vgg) => {
+            vgg.channels.truncate(1);
+            narrow(&mut vgg.hidden);
+        }
     }
     (config.model.n_latents, config.model.n_categories) = (2, 2);
     let training = &mut config.training;

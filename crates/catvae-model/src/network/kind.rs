@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{Conv, Initialisation, Mlp};
+use super::{Conv, Initialisation, Mlp, Vgg};
 use crate::Result;
 use crate::layer::{Activation, Layer};
 
@@ -110,6 +110,7 @@ macro_rules! networks {
 networks! {
     "mlp" => Mlp,
     "conv" => Conv,
+    "vgg" => Vgg,
 }
 
 impl Default for NetworkConfig {

@@ -4,6 +4,7 @@ mod conv;
 mod kind;
 mod mlp;
 mod tape;
+mod vgg;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use conv::Conv;
 pub use kind::{Architecture, NetworkConfig, Sizes};
 pub use mlp::Mlp;
 pub use tape::Tape;
+pub use vgg::Vgg;
 
 /// Layers, one after another. The parameters are handed in.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use catvae_data::Binarization;
-use catvae_model::{Conv, Likelihood, LogitsActivation, Mlp, ModelConfig};
+use catvae_model::{Conv, Likelihood, LogitsActivation, Mlp, ModelConfig, Vgg};
 use catvae_train::{DataSettings, OptimizerKind, Provenance, TrainConfig, TrainingSettings};
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
@@ -76,7 +76,9 @@ fn model() -> impl Strategy<Value = ModelConfig> {
     let channels = proptest::collection::vec(1..9_usize, 1..3);
     let network = prop_oneof![
         hidden.clone().prop_map(|hidden| Mlp { hidden }.into()),
-        (channels, hidden).prop_map(|(channels, hidden)| Conv { channels, hidden }.into()),
+        (channels.clone(), hidden.clone())
+            .prop_map(|(channels, hidden)| Conv { channels, hidden }.into()),
+        (channels, hidden).prop_map(|(channels, hidden)| Vgg { channels, hidden }.into()),
     ];
     // Sides that four divides, for the convolutions.
     let side = || (1..12_usize).prop_map(|n| 4 * n);
