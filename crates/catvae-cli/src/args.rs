@@ -14,6 +14,10 @@ use crate::flags::Flags;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Work with this many threads [default: as many as there are cores, and in training fewer while other programs
+    /// need them]; changes no result
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,7 @@
 //! The `catvae` program: train, evaluate and use a categorical VAE.
 //!
 //! Progress and warnings go to stderr, results to stdout. Exit codes: 0 done, 1 failed, 2 wrong
-//! usage, 130 or 143 after a signal with the checkpoint saved.
+//! usage, 128 and the signal's number after a signal with the checkpoint saved.
 
 mod args;
 mod commands;
@@ -32,17 +32,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    threads::start();
-    let done = match &cli.command {
-        Command::Train(args) => commands::train::train(args),
-        Command::Evaluate(args) => commands::evaluate::evaluate(args),
-        Command::Sample(args) => commands::sample::sample(args),
-        Command::Reconstruct(args) => commands::reconstruct::reconstruct(args),
-        Command::Encode(args) => commands::encode::encode(args),
-        Command::Decode(args) => commands::decode::decode(args),
-        Command::Temperature(args) => commands::temperature::temperature(args),
-        Command::Estimators(args) => commands::estimators::estimators(args),
-    };
+    signals::survive_file_size_limit();
+    let done = threads::start(cli.threads).and_then(|()| obey(&cli.command));
     let code = done.unwrap_or_else(|error| {
         warn(&format!("error: {}{}", shown(&error), hint(&error)));
         ExitCode::FAILURE
@@ -53,6 +44,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         None => code,
+    }
+}
+
+fn obey(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Train(args) => commands::train::train(args),
+        Command::Evaluate(args) => commands::evaluate::evaluate(args),
+        Command::Sample(args) => commands::sample::sample(args),
+        Command::Reconstruct(args) => commands::reconstruct::reconstruct(args),
+        Command::Encode(args) => commands::encode::encode(args),
+        Command::Decode(args) => commands::decode::decode(args),
+        Command::Temperature(args) => commands::temperature::temperature(args),
+        Command::Estimators(args) => commands::estimators::estimators(args),
     }
 }
 

@@ -1,12 +1,20 @@
-//! Ctrl-C and SIGTERM: the first asks the run to save and stop, the second ends it at once.
+//! Ctrl-C, SIGTERM and their like: the first asks the run to save and stop, the second ends it at once.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
+#[cfg(unix)]
+use signal_hook::consts::{SIGHUP, SIGXCPU, SIGXFSZ};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+
+/// What asks a run to stop. A terminal that closes sends HUP, a limit of processor time XCPU.
+#[cfg(unix)]
+const STOPS: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGXCPU];
+#[cfg(not(unix))]
+const STOPS: [i32; 2] = [SIGINT, SIGTERM];
 
 /// Hears signals from its creation on.
 pub(crate) struct Signals {
@@ -14,17 +22,21 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Starts listening.
+    /// Starts listening. A signal that was ignored at the start stays ignored: `nohup` ignores HUP, and a shell
+    /// without job control has its background commands ignore INT.
     pub(crate) fn listen() -> Result<Self> {
         let received = Arc::new(AtomicUsize::new(0));
         let stopping = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // Handlers run in the order in which they are registered: this one sees the flag of an
-            // earlier signal only.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stopping))
-                .and_then(|_| flag::register(signal, Arc::clone(&stopping)))
-                .and_then(|_| flag::register_usize(signal, Arc::clone(&received), signal as usize))
-                .context("cannot listen for signals")?;
+        let ignored = ignored();
+        for signal in STOPS {
+            // Where nobody can tell, HUP is left as it is: `nohup` has to go on working.
+            let is_ignored = match ignored {
+                Some(mask) => mask >> (signal - 1) & 1 == 1,
+                None => ![SIGINT, SIGTERM].contains(&signal),
+            };
+            if !is_ignored {
+                listen_to(signal, &stopping, &received).context("cannot listen for signals")?;
+            }
         }
         Ok(Self { received })
     }
@@ -36,4 +48,39 @@ impl Signals {
             signal => Some(ExitCode::from(128 + signal as u8)),
         }
     }
+}
+
+fn listen_to(
+    signal: i32,
+    stopping: &Arc<AtomicBool>,
+    received: &Arc<AtomicUsize>,
+) -> std::io::Result<()> {
+    // A limit of processor time is signalled every second, however fast the run obeys.
+    #[cfg(unix)]
+    let may_repeat = signal == SIGXCPU;
+    #[cfg(not(unix))]
+    let may_repeat = false;
+    // Handlers run in the order in which they are registered: this one sees the flag of an
+    // earlier signal only.
+    if !may_repeat {
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(stopping))?;
+    }
+    flag::register(signal, Arc::clone(stopping))?;
+    flag::register_usize(signal, Arc::clone(received), signal as usize)?;
+    Ok(())
+}
+
+/// The mask of the ignored signals, as Linux tells it.
+fn ignored() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+/// Has a write beyond a limit of file sizes fail with an error that can be told, where the signal would end the
+/// program without a word.
+pub(crate) fn survive_file_size_limit() {
+    #[cfg(unix)]
+    // Without the handler everything is as it would be without this call.
+    let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }

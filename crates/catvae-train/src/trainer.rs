@@ -13,7 +13,7 @@ use gumbel_core::estimators::EstimatorState;
 
 use crate::checkpoint::Snapshot;
 use crate::step::layers::LayerStep;
-use crate::step::team::awake;
+use crate::step::team::Team;
 use crate::step::times::StepTimes;
 use crate::step::{Failure, Request, StepLoss, tensors};
 use crate::{
@@ -79,6 +79,7 @@ pub struct Trainer<S: ModelSettings = ModelConfig> {
     optimizer: Optimizer,
     /// The buffers of the CPU's step; `None` where steps are taken in candle's operations.
     layer_step: Option<LayerStep>,
+    team: Team,
     /// What the estimator has learnt so far.
     estimator_state: EstimatorState,
     noise: Generator,
@@ -113,6 +114,7 @@ impl<S: ModelSettings> Trainer<S> {
             Optimizer::new(settings.optimizer, settings.learning_rate, &model.parameters())?;
         Ok(Self {
             layer_step: layer_step(&model, &device),
+            team: Team::default(),
             estimator_state: EstimatorState::default(),
             noise: seed.stream(stream::NOISE),
             unrelaxed_noise: seed.stream(stream::UNRELAXED),
@@ -142,6 +144,7 @@ impl<S: ModelSettings> Trainer<S> {
         optimizer.restore(checkpoint.optimizer_steps, &checkpoint.moments)?;
         Ok(Self {
             layer_step: layer_step(&checkpoint.model, &device),
+            team: Team::default(),
             estimator_state: checkpoint.estimator_state,
             config,
             device,
@@ -311,7 +314,9 @@ impl<S: ModelSettings> Trainer<S> {
         };
         let (model, optimizer) = (&self.model, &mut self.optimizer);
         let taken = match (&mut self.layer_step, model.layered()) {
-            (Some(step), Some(layered)) => awake(|| step.take(model, layered, optimizer, request)),
+            (Some(step), Some(layered)) => {
+                self.team.step(|| step.take(model, layered, optimizer, request))
+            }
             _ => tensors::take(model, &self.device, optimizer, request),
         };
         taken.map_err(|failure| match failure {

@@ -5,6 +5,7 @@
 
 mod configurations;
 mod faults;
+mod injected;
 mod kills;
 mod place;
 mod signals;

@@ -1,12 +1,14 @@
-//! Ctrl-C and SIGTERM. How fast the first one is obeyed is measured and printed, not asserted.
+//! Ctrl-C, SIGTERM and their like. How fast the first one is obeyed is measured and printed, not asserted.
 
 use std::time::Instant;
 
-use crate::place::{Place, TINY, assert_metrics_are_whole, load_whole, send, stderr, wait_until};
+use crate::place::{
+    Place, TINY, assert_metrics_are_whole, load_whole, newest_step, send, stderr, wait_until,
+};
 
 #[test]
 fn the_first_signal_saves_the_very_step_and_the_run_goes_on_from_it() {
-    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+    for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129), ("XCPU", 152)] {
         let place = Place::new();
         let run = place.run();
         let mut child = place.catvae(&format!("{TINY} --epochs 1000000")).spawn().unwrap();
@@ -38,4 +40,22 @@ fn the_second_signal_ends_the_run_at_once() {
     let output = child.wait_with_output().unwrap();
     assert!(matches!(output.status.code(), Some(130 | 143)), "{}", stderr(&output));
     assert!(!stderr(&output).contains("saved"), "{}", stderr(&output));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn signals_that_were_ignored_at_the_start_stay_ignored() {
+    let place = Place::new();
+    // As `nohup` starts a program, and a script one in the background.
+    let starter = ["sh", "-c", "trap '' HUP INT && exec \"$@\"", "ignoring"];
+    let line = format!("{TINY} --epochs 1000000 --checkpoint-every 1");
+    let mut child = place.started_by(&starter, &line).spawn().unwrap();
+    for signal in ["HUP", "INT", "HUP", "INT"] {
+        place.wait_for_checkpoint_after(newest_step(&place.run()), &mut child);
+        send(signal, &child);
+    }
+    place.wait_for_checkpoint_after(newest_step(&place.run()) + 5, &mut child);
+    send("TERM", &child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
 }

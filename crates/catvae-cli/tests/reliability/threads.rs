@@ -10,9 +10,11 @@ fn any_number_of_threads_gives_the_same_bits() {
     let line = "train --train-images 150 --test-images 50 --hidden 96,48 --latents 3 --categories 2 --batch-size 100";
     let place = Place::new();
     let train = |threads: &str, words: &str| {
-        let output =
-            place.catvae(&format!("{line} {words}")).env("RAYON_NUM_THREADS", threads).output();
-        let output = output.unwrap();
+        let mut command = place.catvae(&format!("{line} {words}"));
+        if !threads.is_empty() {
+            command.env("RAYON_NUM_THREADS", threads);
+        }
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{words}: {}", stderr(&output));
     };
     for variant in [
@@ -25,7 +27,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     ] {
         let name = variant.split_whitespace().nth(1).unwrap();
         train("1", &format!("{variant} --epochs 2 --out {name}-one"));
-        train("2", &format!("{variant} --epochs 1 --out {name}-two"));
+        train("", &format!("{variant} --epochs 1 --threads 2 --out {name}-two"));
         train("3", &format!("--resume --epochs 2 --out {name}-two"));
         let [one, two] = ["one", "two"].map(|end| {
             let run = catvae_train::RunDir::new(place.path(&format!("{name}-{end}")));
@@ -36,5 +38,28 @@ fn any_number_of_threads_gives_the_same_bits() {
             (files.map(|file| fs::read(folder.join(file)).unwrap()), evaluations)
         });
         assert!(one == two, "{variant}: {:?} against {:?}", one.1, two.1);
+    }
+}
+
+#[test]
+fn a_number_of_threads_beyond_reason_is_refused_by_name() {
+    let place = Place::new();
+    let line = "temperature --out t.png";
+    for (flag, variable, words) in [
+        (" --threads 65536", None, "--threads is 65536, but at most"),
+        ("", Some("1000000"), "RAYON_NUM_THREADS is 1000000, but at most"),
+        ("", Some("abc"), "RAYON_NUM_THREADS is \"abc\", but must be a number of threads"),
+    ] {
+        let mut command = place.catvae(&format!("{line}{flag}"));
+        command.env_remove("RAYON_NUM_THREADS").envs(variable.map(|v| ("RAYON_NUM_THREADS", v)));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{words}: {}", stderr(&output));
+    }
+    // The flag wins, and 0 stands for all cores.
+    for (flag, variable) in [(" --threads 2", "1000000"), ("", "0"), (" --threads 64", "1")] {
+        let mut command = place.catvae(&format!("{line}{flag}"));
+        let output = command.env("RAYON_NUM_THREADS", variable).output().unwrap();
+        assert!(output.status.success(), "{variable}: {}", stderr(&output));
     }
 }

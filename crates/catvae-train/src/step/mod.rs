@@ -4,6 +4,7 @@
 //! network and likelihood. [`tensors`] runs any model through candle's autograd: for other devices, for
 //! models of one's own, and as the oracle of the tests.
 
+pub(crate) mod choice;
 pub(crate) mod layers;
 pub(crate) mod team;
 pub(crate) mod tensors;

@@ -1,10 +1,12 @@
-//! Threads that stay awake for the length of a step.
+//! The threads of a step: how many, and that they stay awake for its length.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rayon::Yield;
+use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
+
+use super::choice::Choice;
 
 /// Threads that are kept awake at most: more find nothing to do in a product of a hundred rows, and
 /// would only crowd the queue they look at.
@@ -14,6 +16,42 @@ const MAX_AWAKE: usize = 8;
 /// for longer, the thread with the work is not running, because another program has its core, and to look on would
 /// only take the core from it.
 const PATIENCE: Duration = Duration::from_micros(50);
+
+/// Takes steps with all threads or with fewer, as is faster at the time: what a step computes depends on their number
+/// in no bit. Where `RAYON_NUM_THREADS` gives the number, it stays.
+#[derive(Debug, Default)]
+pub(crate) struct Team {
+    choice: Option<Choice>,
+    /// Of each level but the first, which is the pool around.
+    pools: Vec<Option<ThreadPool>>,
+}
+
+impl Team {
+    /// Takes a step, and its time.
+    pub(crate) fn step<R: Send>(&mut self, body: impl FnOnce() -> R + Send) -> R {
+        let choice = self.choice.get_or_insert_with(|| {
+            let is_fixed = std::env::var_os("RAYON_NUM_THREADS").is_some();
+            Choice::new(if is_fixed { 1 } else { rayon::current_num_threads() })
+        });
+        let level = choice.level();
+        let start = Instant::now();
+        let result = match pool(&mut self.pools, level) {
+            Some(pool) => pool.install(|| awake(body)),
+            None => awake(body),
+        };
+        choice.record(start.elapsed().as_secs_f64());
+        result
+    }
+}
+
+/// The pool of a level, made at its first use; none for the first, and where the system gives no threads for it.
+fn pool(pools: &mut Vec<Option<ThreadPool>>, level: usize) -> Option<&ThreadPool> {
+    while pools.len() < level {
+        let n_threads = rayon::current_num_threads() >> (pools.len() + 1);
+        pools.push(ThreadPoolBuilder::new().num_threads(n_threads.max(1)).build().ok());
+    }
+    pools.get(level.checked_sub(1)?)?.as_ref()
+}
 
 /// Runs `body` inside the thread pool and keeps the pool's other threads looking for work until it is
 /// done.
@@ -71,6 +109,20 @@ mod tests {
                 });
                 assert_eq!(sum, 3 * round);
             }
+        }
+    }
+
+    #[test]
+    fn steps_are_taken_whatever_the_number_of_threads() {
+        for n_threads in [1, 2, 3, 12] {
+            let pool = ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+            let mut team = Team { choice: Some(Choice::new(n_threads)), ..Team::default() };
+            let mut seen = Vec::new();
+            for _ in 0..200 {
+                seen.push(pool.install(|| team.step(rayon::current_num_threads)));
+            }
+            assert!(seen.iter().all(|&n| (1..=n_threads).contains(&n)), "{seen:?}");
+            assert!(seen.contains(&(n_threads / 2).max(1)), "{seen:?}");
         }
     }
 
