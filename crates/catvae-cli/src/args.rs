@@ -34,6 +34,10 @@ pub(crate) enum Command {
     Encode(EncodeArgs),
     /// Draw the images of discrete codes from an .npz file
     Decode(DecodeArgs),
+    /// Show what each latent is used for: use, perplexity, KL, entropy, mutual information
+    Latents(LatentsArgs),
+    /// Write a page that shows what a run learnt, to be opened in a browser: flip the code, draw, compare two runs
+    Explore(ExploreArgs),
     /// Draw relaxed samples over a row of temperatures, beside the categorical they relax
     Temperature(TemperatureArgs),
     /// Measure gradient estimators against a run's exact gradient (at most 16,384 codes)
@@ -209,6 +213,41 @@ pub(crate) struct DecodeArgs {
     /// The picture
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: PathBuf,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LatentsArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Print one JSON object, with the information between latents
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also draw it
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExploreArgs {
+    /// The run folder
+    pub(crate) run: PathBuf,
+    /// Another run on images of the same size, side by side with the first
+    pub(crate) other: Option<PathBuf>,
+    /// Which of each run's models
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) checkpoint: CheckpointName,
+    /// Where the dataset lies: DIR or DIR/NAME [default: as in training]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Test images in the page [default: 500, or fewer if they are large]
+    #[arg(long, value_name = "N")]
+    pub(crate) images: Option<NonZeroUsize>,
+    /// The page [default: RUN/explorer.html]
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) out: Option<PathBuf>,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: DeviceName,

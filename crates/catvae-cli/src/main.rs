@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod data;
 mod device;
+mod explorer;
 mod flags;
 mod grid;
 mod pictures;
@@ -55,6 +56,8 @@ fn obey(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Reconstruct(args) => commands::reconstruct::reconstruct(args),
         Command::Encode(args) => commands::encode::encode(args),
         Command::Decode(args) => commands::decode::decode(args),
+        Command::Latents(args) => commands::latents::latents(args),
+        Command::Explore(args) => commands::explore::explore(args),
         Command::Temperature(args) => commands::temperature::temperature(args),
         Command::Estimators(args) => commands::estimators::estimators(args),
     }

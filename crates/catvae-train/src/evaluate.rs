@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{Objective, Result};
 
 /// Images decoded at once; large enough to keep the products efficient.
-const BATCH: NonZeroUsize = NonZeroUsize::new(500).unwrap();
+pub(crate) const BATCH: NonZeroUsize = NonZeroUsize::new(500).unwrap();
 
 /// The unrelaxed negative ELBO, mean over images, in nats.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -119,7 +119,7 @@ impl LogSumExp {
 }
 
 /// Test images keep one draw for good, so that evaluations can be compared with each other.
-fn fixed(binarization: Binarization) -> Binarization {
+pub(crate) fn fixed(binarization: Binarization) -> Binarization {
     match binarization {
         Binarization::Dynamic { seed } => Binarization::Static { seed },
         fixed => fixed,

@@ -4,6 +4,8 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod estimators;
 pub(crate) mod evaluate;
+pub(crate) mod explore;
+pub(crate) mod latents;
 pub(crate) mod reconstruct;
 pub(crate) mod sample;
 pub(crate) mod settings;

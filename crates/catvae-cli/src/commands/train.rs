@@ -17,6 +17,7 @@ use gumbel_core::Generator;
 
 use crate::args::TrainArgs;
 use crate::commands::settings;
+use crate::explorer::{self, Exhibit};
 use crate::progress::{Progress, print_line, quoted, warn};
 use crate::signals::Signals;
 use crate::{data, pictures, plot};
@@ -87,6 +88,13 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     }
     match outcome? {
         Outcome::Finished => {
+            let step = trainer.position().step;
+            let exhibit = Exhibit { run: &run, config: &config, model: trainer.model(), step };
+            let page = explorer::path_in(&run);
+            // The run is safe on the disk: a page that cannot be written must not fail it.
+            if let Err(error) = explorer::write(&[exhibit], &dataset.test, None, &device, &page) {
+                warn(&format!("warning: explorer.html is not written: {error:#}"));
+            }
             say_where_all_lies(&run);
             Ok(ExitCode::SUCCESS)
         }
@@ -182,6 +190,7 @@ fn say_where_all_lies(run: &RunDir) {
     let path = run.path().display();
     print_line(&format!("\nDone. In {path}:"));
     for (name, what) in [
+        ("explorer.html", "open it in a browser: flip the choices, draw, look inside"),
         ("curves.png", "the objectives over the epochs"),
         ("samples/", "images from codes sampled from the prior, one picture per epoch"),
         ("reconstructions/", "test images above their reconstructions"),

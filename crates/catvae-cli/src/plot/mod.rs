@@ -9,10 +9,12 @@ mod canvas;
 mod curves;
 mod estimators;
 mod font;
+mod latents;
 mod temperature;
 
 pub(crate) use curves::draw_curves;
 pub(crate) use estimators::{EstimatorRow, draw_estimators};
+pub(crate) use latents::draw_latents;
 pub(crate) use temperature::{TemperatureFigure, TemperaturePanel, draw_temperature};
 
 use anyhow::{Result, ensure};

@@ -5,7 +5,7 @@ use gumbel_kernels::{
     Activation, ConvShape, channel_sums, conv2d_adjoint, conv2d_forward, conv2d_weight_gradient,
 };
 
-use super::{Layer, SliceResult};
+use super::{Layer, LayerKind, SliceResult};
 
 /// The sizes of a convolution from a larger image to a smaller one. Images are `(channels, rows, columns)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,10 @@ pub struct Conv2d {
 }
 
 impl Layer for Conv2d {
+    fn kind(&self) -> LayerKind {
+        LayerKind::Conv2d(self.size)
+    }
+
     fn inputs(&self) -> usize {
         count(self.size.large)
     }

@@ -6,7 +6,7 @@ use gumbel_kernels::{
 };
 
 use super::conv2d::count;
-use super::{ConvSize, Layer, SliceResult};
+use super::{ConvSize, Layer, LayerKind, SliceResult};
 
 /// `y = activation(convᵀ(x, weight) + bias)`, PyTorch's `nn.ConvTranspose2d`, from the smaller image to the
 /// larger one: the adjoint of the [`Conv2d`](super::Conv2d) of the same size, with the same weight.
@@ -19,6 +19,10 @@ pub struct ConvTranspose2d {
 }
 
 impl Layer for ConvTranspose2d {
+    fn kind(&self) -> LayerKind {
+        LayerKind::ConvTranspose2d(self.size)
+    }
+
     fn inputs(&self) -> usize {
         count(self.size.small)
     }

@@ -5,7 +5,7 @@ use gumbel_kernels::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
 };
 
-use super::{Layer, SliceResult};
+use super::{Layer, LayerKind, SliceResult};
 
 /// `y = activation(x · weightᵀ + bias)`, PyTorch's `nn.Linear`. The weight is `(outputs, inputs)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ impl Linear {
 }
 
 impl Layer for Linear {
+    fn kind(&self) -> LayerKind {
+        LayerKind::Linear
+    }
+
     fn inputs(&self) -> usize {
         self.inputs
     }

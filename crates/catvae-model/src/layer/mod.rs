@@ -22,6 +22,17 @@ pub(crate) use op::apply;
 /// What every operation on slices returns: [`LengthError`] when a slice does not fit the layer.
 pub type SliceResult = std::result::Result<(), LengthError>;
 
+/// Which product a layer is, for those who write it down in another language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerKind {
+    /// [`Linear`].
+    Linear,
+    /// [`Conv2d`].
+    Conv2d(ConvSize),
+    /// [`ConvTranspose2d`].
+    ConvTranspose2d(ConvSize),
+}
+
 /// `y = activation(weight · x + bias)`, where the product is any that is linear in both.
 ///
 /// # Shapes
@@ -32,6 +43,9 @@ pub type SliceResult = std::result::Result<(), LengthError>;
 /// `dy` is the gradient *before* the activation. `relu_output` is the layer's input where that is the output
 /// of a ReLU: `dx` is then the gradient before that ReLU, zero where the input is not positive.
 pub trait Layer: Debug + Send + Sync {
+    /// Which product it is.
+    fn kind(&self) -> LayerKind;
+
     /// Values of one image that go in.
     fn inputs(&self) -> usize;
 
