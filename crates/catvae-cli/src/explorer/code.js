@@ -73,7 +73,7 @@ function strip(state, run) {
 }
 
 /** All categories of the selected latent as pictures. */
-export function allCategories(state, run) {
+function allCategories(state, run) {
   const { nCategories } = run.model;
   const title = h("h3", {});
   const list = h("div", { class: "options" });

@@ -1,7 +1,6 @@
 // Every latent as a row of a table to sort, what it draws, and what the latents say about each other.
 
-import { color, h, inSlices, paint, paintCells, picture, shown } from "./page.js";
-import { allCategories } from "./code.js";
+import { h, inSlices, paint, paintCells, picture, shown } from "./page.js";
 
 const COLUMNS = [
   ["choice", (_, i) => i, "number of the latent"],
@@ -13,6 +12,8 @@ const COLUMNS = [
   ["I(z; label)", (latent) => latent.label_information, "mutual information with the label, nats"],
 ];
 const EXAMPLES = 8;
+/** Categories that have a line; the most used. */
+const LINES_AT_MOST = 32;
 
 export function latentsView(state, run) {
   const { latents, information_between: between, n_images } = run.latents;
@@ -23,7 +24,8 @@ export function latentsView(state, run) {
   });
   const rows = latents.map((latent, i) => {
     const use = h("span", { class: "use", role: "img", "aria-label": latent.usage.map((q) => `${Math.round(100 * q)} %`).join(", ") });
-    for (const q of latent.usage) use.append(h("i", { style: `height: ${Math.round(100 * q)}%` }));
+    const most = Math.max(...latent.usage);
+    for (const q of latent.usage) use.append(h("i", { style: `height: ${Math.round((100 * q) / most)}%` }));
     const open = h("button", { onclick: () => state.select(i) }, i);
     const numbers = COLUMNS.slice(2).map(([, value], c) => h("td", {}, shown(value(latent), c === 0 ? 2 : 3)));
     const row = h("tr", { class: latent.information < 0.01 ? "dead" : "" }, h("td", {}, open), h("td", {}, use), numbers);
@@ -43,7 +45,7 @@ export function latentsView(state, run) {
     });
   };
 
-  const categories = allCategories(state, run);
+  const title = h("h3", {});
   const examples = h("div", { class: "examples" });
   const byCategory = async () => {
     const { n, pixels } = state.images;
@@ -60,35 +62,43 @@ export function latentsView(state, run) {
     run.encoding ??= inSlices(work(), () => false);
     await run.encoding;
   };
+  const image = (values, attributes) => h("button", { class: "option", ...attributes }, paint(picture(state.imageShape, { role: "presentation" }), values));
   const open = async () => {
     rows.forEach((row, i) => row.classList.toggle("selected", i === state.latent));
-    categories.update();
+    title.textContent = `Choice ${state.latent}: what each category draws, and test images that have it`;
     await byCategory();
     const size = run.model.nPixels;
-    const of = (k) => run.testCodes.flatMap((code, i) => (code[state.latent] === k ? [i] : [])).slice(0, EXAMPLES);
-    const lines = latents[0].usage.map((_, k) => [k, of(k)]).filter(([, found]) => found.length > 0);
-    examples.replaceChildren(...lines.map(([k, found]) =>
-      h("div", { class: "line" }, h("span", {}, k), found.map((i) => {
-        const values = Array.from(state.images.pixels.subarray(i * size, (i + 1) * size), (byte) => byte / 255);
-        const canvas = paint(picture(state.imageShape, { role: "presentation" }), values);
-        return h("button", { class: "option", "aria-label": `test image ${i}`, onclick: () => state.showTest(i) }, canvas);
-      }))));
+    const lines = latents[state.latent].usage.map((q, k) => {
+      const found = run.testCodes.flatMap((code, i) => (code[state.latent] === k ? [i] : [])).slice(0, EXAMPLES);
+      return { q, k, found };
+    });
+    const inUse = lines.sort((a, b) => b.q - a.q).slice(0, LINES_AT_MOST).sort((a, b) => a.k - b.k);
+    examples.replaceChildren(...inUse.map(({ k, found }) =>
+      h("div", { class: "line" },
+        h("span", {}, k),
+        image(run.model.imageOf(run.code.with(state.latent, k)), {
+          "aria-label": `category ${k}`, "aria-pressed": run.code[state.latent] === k, onclick: () => state.flip(run, state.latent, k),
+        }),
+        h("span", { class: "arrow", "aria-hidden": "true" }, "·"),
+        found.map((i) => image(Array.from(state.images.pixels.subarray(i * size, (i + 1) * size), (byte) => byte / 255), {
+          "aria-label": `test image ${i}`, onclick: () => state.showTest(i),
+        })))));
   };
 
   const heat = h("canvas", { class: "heat", role: "img", "aria-label": "Mutual information between latents" });
   const drawHeat = () => {
     const values = between.flatMap((row, a) => row.map((v, b) => (a === b ? 0 : v)));
-    paintCells(heat, values, between.length, between.length, color("accent") ? "accent" : "ink");
+    paintCells(heat, values, between.length, between.length);
   };
   state.on("setting", sort);
   state.on("theme", () => between && drawHeat());
   const nDead = latents.filter((latent) => latent.information < 0.01).length;
   const root = h("div", { class: "columns" },
-    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of latents" },
-      h("table", {}, h("caption", {}, `${n_images} test images, nats. ${nDead} of ${latents.length} are dead: they say less than 0.01 nats about the image.`),
-        h("thead", {}, h("tr", {}, heads)), body)),
-    h("div", {}, categories.root,
-      h("h3", {}, "Test images with each category"), examples,
+    h("div", {},
+      h("p", { class: "hint" }, `${n_images} test images, nats. ${nDead} of ${latents.length} are dead: they say less than 0.01 nats about the image.`),
+      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of choices" },
+        h("table", {}, h("thead", {}, h("tr", {}, heads)), body))),
+    h("div", {}, title, examples,
       between && h("h3", {}, "What the choices say about each other"),
       between && heat,
       between && h("p", { class: "hint" }, "I(z; z′) in nats, by number; full colour is 1 or more.")));

@@ -76,6 +76,11 @@ function themeButton(state) {
   return button;
 }
 
+/** The choice to begin with: the one that knows most about the image. */
+function mostTelling({ latents: { latents } }) {
+  return latents.reduce((best, latent, i) => (latent.information > latents[best].information ? i : best), 0);
+}
+
 async function start() {
   const { runs, images } = await read("data");
   const state = new State(runs, images);
@@ -89,7 +94,8 @@ async function start() {
   };
   document.body.prepend(
     h("header", {},
-      h("div", {}, h("h1", {}, "What it learnt"), runs.map((run) => h("p", {}, about(run)))),
+      h("div", {}, h("h1", {}, "What it learnt"), runs.map((run) => h("p", {}, about(run))),
+        h("p", { class: "hint" }, "Draw, or take a test image: the encoder makes choices. Flip one, and the image follows.")),
       themeButton(state)),
     h("main", {},
       h("div", { class: "bench" }, panel, runs.map((run, i) => {
@@ -98,6 +104,7 @@ async function start() {
       })),
       h("section", { class: "card lower", "aria-label": "More" }, tabs(state))),
     h("footer", {}, "One file, nothing is loaded or sent. Made by ", h("code", {}, "catvae explore"), "."));
+  if (!parts.has("l")) parts.set("l", mostTelling(runs[0]));
   state.restore(parts, restore);
   globalThis.addEventListener("hashchange", () => state.restore(State.address(), restore));
   document.documentElement.dataset.ready = "yes";

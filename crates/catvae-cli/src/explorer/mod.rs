@@ -92,7 +92,7 @@ impl Exhibit<'_> {
             "metrics": run.metrics().read()?,
             "settings": settings,
             "latents": latent_statistics(*model, images, config.data.binarization, device)?,
-            "model": model::layers(&config.model, model)?,
+            "model": model::layers(config, model)?,
             "weights": model::weights(model)?,
         }))
     }

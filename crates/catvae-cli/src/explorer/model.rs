@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use candle_core::DType;
 use catvae_model::layer::{Activation, Layer, LayerKind};
-use catvae_model::{CategoricalVae, Model, ModelConfig};
+use catvae_model::{CategoricalVae, Model};
+use catvae_train::TrainConfig;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use serde_json::{Value, json};
@@ -18,11 +19,15 @@ const MOST_WEIGHTS: usize = 20_000_000;
 const LARGEST: f32 = 65_504.0;
 
 /// Sizes, likelihood and layers.
-pub(super) fn layers(config: &ModelConfig, model: &CategoricalVae) -> Result<Value> {
+pub(super) fn layers(config: &TrainConfig, model: &CategoricalVae) -> Result<Value> {
     let layered = model.layered().context("the model is not made of layers")?;
+    // Runs of format 1 have the shape of their images there only.
+    let image_shape =
+        config.provenance.as_ref().map_or(config.model.image_shape, |p| p.image_shape);
+    let config = &config.model;
     let of = |network: &catvae_model::Network| network.layers().map(layer).collect::<Vec<_>>();
     Ok(json!({
-        "imageShape": config.image_shape,
+        "imageShape": image_shape,
         "nLatents": config.n_latents,
         "nCategories": config.n_categories,
         "likelihood": config.likelihood.name(),
@@ -81,6 +86,7 @@ mod tests {
     use std::io::Read;
 
     use candle_core::Device;
+    use catvae_model::ModelConfig;
     use gumbel_core::Generator;
 
     use super::*;

@@ -62,17 +62,16 @@ function convolution(layer, take, isAdjoint) {
         for (let ky = 0; ky < kernel; ky++) {
           for (let kx = 0; kx < kernel; kx++, at++) {
             const w = weight[at];
+            // Columns of the smaller image whose patch has this column inside of the larger one.
+            const first = Math.max(0, Math.ceil((padding - kx) / stride));
+            const last = Math.min(cols, Math.floor((largeCols - 1 + padding - kx) / stride) + 1);
             for (let r = 0; r < rows; r++) {
               const row = r * stride - padding + ky;
               if (row < 0 || row >= largeRows) continue;
-              const fromLarge = (l * largeRows + row) * largeCols - padding + kx;
-              const fromSmall = (s * rows + r) * cols;
-              for (let c = 0; c < cols; c++) {
-                const col = c * stride - padding + kx;
-                if (col < 0 || col >= largeCols) continue;
-                if (isAdjoint) y[fromLarge + c * stride] += w * x[fromSmall + c];
-                else y[fromSmall + c] += w * x[fromLarge + c * stride];
-              }
+              const inSmall = (s * rows + r) * cols;
+              const inLarge = (l * largeRows + row) * largeCols - padding + kx;
+              if (isAdjoint) for (let c = first; c < last; c++) y[inLarge + c * stride] += w * x[inSmall + c];
+              else for (let c = first; c < last; c++) y[inSmall + c] += w * x[inLarge + c * stride];
             }
           }
         }

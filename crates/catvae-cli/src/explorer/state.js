@@ -127,7 +127,7 @@ export class State extends EventTarget {
     if (this.source.test != null) parts.set("x", this.source.test);
     else parts.set("d", this.source.drawing);
     this.runs.forEach((run, i) => run.isEdited && parts.set(`c${i}`, codeText(run)));
-    if (this.latent) parts.set("l", this.latent);
+    parts.set("l", this.latent);
     if (this.active) parts.set("r", this.active);
     for (const [key, value] of this.settings) parts.set(key, value);
     history.replaceState(null, "", `#${parts}`);
