@@ -86,7 +86,7 @@ mod tests {
     use std::io::Read;
 
     use candle_core::Device;
-    use catvae_model::ModelConfig;
+    use catvae_model::{Likelihood, ModelConfig};
     use gumbel_core::Generator;
 
     use super::*;
@@ -110,6 +110,16 @@ mod tests {
         let mut bytes = [0; 2];
         flate2::read::ZlibDecoder::new(&packed[..]).read_exact(&mut bytes).unwrap();
         assert_eq!(bytes, [0x00, 0x3c]);
+    }
+
+    #[test]
+    fn the_page_knows_every_likelihood() {
+        let network = include_str!("network.js");
+        for law in Likelihood::ALL {
+            let name = law.name();
+            let entry = [format!("  {name}: {{"), format!("  \"{name}\": {{")];
+            assert!(entry.iter().any(|entry| network.contains(entry)), "{name}");
+        }
     }
 
     #[test]

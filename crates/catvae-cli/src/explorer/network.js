@@ -87,13 +87,15 @@ const KINDS = {
   "conv-transpose2d": (layer, take) => convolution(layer, take, true),
 };
 
-/** `mean` of a pixel and `A` with −ln p(x) = A(logit) − logit · x, for each law. */
-const LAWS = {
+const softplus = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+
+/** `mean` of a pixel, and −ln p(x) in nats, from its logit l, for each law. */
+export const LAWS = {
   bernoulli: {
     mean: (l) => 0.5 + 0.5 * Math.tanh(l / 2),
-    A: (l) => Math.max(l, 0) + Math.log1p(Math.exp(-Math.abs(l))),
+    nll: (l, x) => softplus(l) - l * x,
   },
-  // A(l) = ln((e^l − 1) / l), by its series where that is 0/0.
+  // A(l) − l x with A(l) = ln((e^l − 1) / l), by its series where that is 0/0.
   "continuous-bernoulli": {
     mean: (l) => {
       const m = Math.abs(l);
@@ -101,13 +103,32 @@ const LAWS = {
       const above = -1 / Math.expm1(-m) - 1 / m;
       return l > 0 ? above : 1 - above;
     },
-    A: (l) => {
+    nll: (l, x) => {
       const m = Math.abs(l);
-      if (m < 0.02) return l / 2 + l ** 2 / 24 - l ** 4 / 2880;
-      return Math.max(l, 0) + Math.log(-Math.expm1(-m) / m);
+      if (m < 0.02) return l / 2 + l ** 2 / 24 - l ** 4 / 2880 - l * x;
+      return Math.max(l, 0) + Math.log(-Math.expm1(-m) / m) - l * x;
+    },
+  },
+  // The mass of a logistic variable around one of 256 levels.
+  "discretised-logistic": {
+    mean: (l) => {
+      const at = Math.min(100, Math.max(-100, l));
+      const reach = 0.5 / LOGISTIC_SCALE;
+      return Math.min(1, Math.max(0, 1 - LOGISTIC_SCALE * (softplus(reach - at) - softplus(-reach - at))));
+    },
+    nll: (l, x) => {
+      const half = HALF_LEVEL / LOGISTIC_SCALE;
+      const centre = (x - 0.5) / LOGISTIC_SCALE - l;
+      const hasLower = x > HALF_LEVEL;
+      const hasUpper = x < 1 - HALF_LEVEL;
+      const width = hasLower && hasUpper ? -Math.log(-Math.expm1(-2 * half)) : 0;
+      return (hasLower ? softplus(centre - half) : 0) + (hasUpper ? softplus(-centre - half) : 0) + width;
     },
   },
 };
+/** Of gumbel-kernels' discretised logistic law. */
+const HALF_LEVEL = 0.5 / 255;
+const LOGISTIC_SCALE = 0.2;
 
 export class Model {
   constructor(settings, weights) {
@@ -172,7 +193,7 @@ export class Model {
   nll(z, x) {
     const logits = this.decode(z);
     let sum = 0;
-    for (let i = 0; i < logits.length; i++) sum += this.law.A(logits[i]) - logits[i] * x[i];
+    for (let i = 0; i < logits.length; i++) sum += this.law.nll(logits[i], x[i]);
     return sum;
   }
 

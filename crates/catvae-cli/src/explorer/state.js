@@ -110,7 +110,7 @@ export class State extends EventTarget {
           const mean = model.law.mean(l);
           sum[i] += mean;
           squares[i] += mean * mean;
-          nll += model.law.A(l) - l * pixels[i];
+          nll += model.law.nll(l, pixels[i]);
         });
         yield;
       }
