@@ -28,9 +28,9 @@ rm -rf "$runs"
 train() {
     "$catvae" train --train-images 3000 --test-images 600 --out "$runs/$1" "${@:2}" >"$place/$1.log"
 }
-train mlp --hidden 128,64 --latents 12 --categories 10 --epochs 4 --straight-through
-train conv --network '{ kind = "conv", channels = [4, 8], hidden = [32] }' --likelihood continuous-bernoulli --latents 6 --categories 20 --epochs 2 --straight-through
-train bits --hidden 64 --latents 30 --categories 2 --epochs 2 --binarization threshold --logits relu
+train mlp --hidden 128,64 --latents 12 --categories 10 --epochs 12 --batch-size 50 --lr 3e-3 --straight-through
+train conv --network '{ kind = "conv", channels = [4, 8], hidden = [32] }' --likelihood continuous-bernoulli --latents 6 --categories 20 --epochs 3 --straight-through
+train bits --hidden 64 --latents 30 --categories 2 --epochs 8 --binarization threshold --logits relu
 for run in mlp conv bits; do
     "$catvae" encode "$runs/$run" --out "$runs/$run/codes.npz" >>"$place/$run.log"
     "$catvae" decode "$runs/$run" --codes "$runs/$run/codes.npz" --limit 64 --out "$runs/$run/decoded.png" >>"$place/$run.log"

@@ -72,6 +72,7 @@ fn a_run_leaves_everything_that_the_readme_promises() {
         "config.toml",
         "metrics.jsonl",
         "curves.png",
+        "explorer.html",
         "samples/epoch-001.png",
         "samples/epoch-002.png",
         "reconstructions/epoch-002.png",
@@ -116,8 +117,16 @@ fn a_run_leaves_everything_that_the_readme_promises() {
     place.ok("encode run --out codes.npz");
     let shown = place.ok("decode run --codes codes.npz --out decoded.png --limit 20");
     assert!(shown.contains("20 images"), "{shown}");
+    let shown = place.ok("latents run --json --out latents.png");
+    let latents: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let kl: f64 =
+        latents["latents"].as_array().unwrap().iter().map(|l| l["kl"].as_f64().unwrap()).sum();
+    assert!((kl - evaluation["test_kl"].as_f64().unwrap()).abs() < 1e-4, "{kl} and {evaluation}");
+    assert!(place.ok("latents run").contains("of 4 are dead"));
+    let shown = place.ok("explore run run --images 7 --out new/two.html");
+    assert!(shown.starts_with("file:///") && shown.ends_with("/new/two.html\n"), "{shown}");
     place.ok("temperature --out temperature.png");
-    for picture in ["reconstructions.png", "decoded.png", "temperature.png"] {
+    for picture in ["latents.png", "reconstructions.png", "decoded.png", "temperature.png"] {
         assert!(image::open(place.path(picture)).unwrap().width() > 100, "{picture}");
     }
 }

@@ -27,6 +27,11 @@ function strip(state, run) {
     columns.push(column);
     root.append(column);
   }
+  // As many lines as needed, all about as long.
+  new ResizeObserver(([{ contentRect: { width } }]) => {
+    const fitting = Math.max(1, Math.floor(width / (width < 420 ? 27 : 18)));
+    root.style.setProperty("--columns", Math.ceil(nLatents / Math.ceil(nLatents / fitting)));
+  }).observe(root);
   const focus = (latent) => cells[latent][run.code[latent]].focus();
   root.addEventListener("click", (event) => {
     const cell = event.target.closest(".cell");

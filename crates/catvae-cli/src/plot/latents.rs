@@ -22,6 +22,9 @@ const BOTTOM: f64 = 40.0;
 /// Latents and categories that still can be told apart.
 const AT_MOST: usize = 400;
 
+/// Title, colour and value of a panel of bars.
+type Panel = (&'static str, Color, fn(&LatentUse) -> Option<f64>);
+
 /// Draws one row a latent, in the order of their information about the image, and the information between them.
 ///
 /// # Errors
@@ -36,7 +39,7 @@ pub(crate) fn draw_latents(found: &LatentStatistics, path: &Path) -> Result<()> 
         "{} latents of {n_categories} categories are too many to draw, the limit is {AT_MOST}; use --json",
         order.len()
     );
-    let bars: [(&str, Color, fn(&LatentUse) -> Option<f64>); 3] = [
+    let bars: [Panel; 3] = [
         ("KL", BLUE, |latent| Some(latent.kl)),
         ("I(z; image)", GREEN, |latent| Some(latent.information)),
         ("I(z; label)", VERMILION, |latent| latent.label_information),
