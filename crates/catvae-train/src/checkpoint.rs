@@ -1,10 +1,10 @@
 //! Checkpoints: on the disk complete or absent, and never believed without a check.
 //!
-//! A checkpoint is a folder `step-000000600` with the model and the optimiser as safetensors files
-//! and a `state.json` that holds everything else, among it the SHA-256 of the two files and of
-//! itself. It is written beside its place, synced, and renamed into it.
+//! A checkpoint is a folder `step-000000600` with the model and the optimiser as safetensors files,
+//! a `state.json` that holds everything else, and the `SHA256SUMS` of these three. It is written beside
+//! its place, synced, and renamed into it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,20 +16,22 @@ use gumbel_core::estimators::EstimatorState;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::durable::{create_dir_synced, sync_dir, write_synced};
 use crate::error::io;
+use crate::sums::Sums;
 use crate::{Error, Moments, Optimizer, OptimizerKind, Result};
 
 /// Version of the format; older ones are still read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 pub(crate) const MODEL: &str = "model.safetensors";
 pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
 pub(crate) const STATE: &str = "state.json";
-/// All that a checkpoint's folder holds. A folder with anything else in it is not ours, and stays.
-const FILES: [&str; 3] = [MODEL, OPTIMIZER, STATE];
+pub(crate) const SUMS: &str = "SHA256SUMS";
+/// All that a checkpoint's folder holds. A folder with anything else in it is not ours, and stays. They are removed in
+/// this order: what holds a `state.json` is a checkpoint, however much of it is gone.
+const FILES: [&str; 4] = [MODEL, OPTIMIZER, SUMS, STATE];
 
 /// The checkpoint with the best test objective.
 const BEST: &str = "best";
@@ -82,10 +84,6 @@ struct State {
     estimator_state: EstimatorState,
     optimizer: OptimizerKind,
     optimizer_steps: u64,
-    sha256: BTreeMap<String, String>,
-    /// SHA-256 of this file with this field empty. It is the last one in every format, so that a
-    /// damaged file can be told from one of a newer format.
-    checksum: String,
 }
 
 /// What a trainer hands over to be kept.
@@ -376,11 +374,13 @@ fn write_folder(folder: &Path, snapshot: &Snapshot<impl Model>) -> Result<()> {
         moments.push((format!("{}.exp_avg", parameter.name), m.exp_avg.as_tensor().clone()));
         moments.push((format!("{}.exp_avg_sq", parameter.name), m.exp_avg_sq.as_tensor().clone()));
     }
-    let mut sha256 = BTreeMap::new();
+    let mut sums = Sums::default();
+    let mut write = |file: &str, bytes: &[u8]| {
+        sums.add(file, bytes);
+        write_synced(&folder.join(file), bytes)
+    };
     for (file, tensors) in [(MODEL, model), (OPTIMIZER, moments)] {
-        let bytes = to_safetensors(&folder.join(file), &tensors)?;
-        write_synced(&folder.join(file), &bytes)?;
-        sha256.insert(file.to_owned(), hex_sha256(&bytes));
+        write(file, &to_safetensors(&folder.join(file), &tensors)?)?;
     }
     let state = State {
         format: FORMAT,
@@ -391,16 +391,14 @@ fn write_folder(folder: &Path, snapshot: &Snapshot<impl Model>) -> Result<()> {
         estimator_state: snapshot.estimator_state,
         optimizer: snapshot.optimizer.kind(),
         optimizer_steps: snapshot.optimizer.n_steps(),
-        sha256,
-        checksum: String::new(),
     };
     let path = folder.join(STATE);
     let text = serde_json::to_string_pretty(&state)
         .map_err(|error| io("cannot write", &path)(std::io::Error::other(error)))?;
-    let text = signed(&text);
     // JSON has no NaN: what could not be read again must not push out what can.
     parse_state(text.as_bytes(), &path)?;
-    write_synced(&path, text.as_bytes())?;
+    write(STATE, text.as_bytes())?;
+    write_synced(&folder.join(SUMS), sums.to_string().as_bytes())?;
     sync_dir(folder)
 }
 
@@ -436,7 +434,7 @@ fn load_model<S: ModelSettings>(
     config: &S,
     device: &Device,
 ) -> Result<LoadedModel<S>> {
-    let (state, model) = parse_model(folder, config, device, &files_in(folder))?;
+    let (state, model, _) = parse_model(folder, config, device, &files_in(folder))?;
     Ok(LoadedModel { path: folder.to_owned(), position: state.position, model })
 }
 
@@ -445,26 +443,44 @@ fn parse_model<S: ModelSettings>(
     config: &S,
     device: &Device,
     read: &impl Fn(&str) -> Result<Vec<u8>>,
-) -> Result<(State, S::Model)> {
-    let state = parse_state(&read(STATE)?, &folder.join(STATE))?;
-    let weights = parse_tensors(folder, MODEL, &state, device, read)?;
-    Ok((state, from_state_dict(config, weights, device)?))
+) -> Result<(State, S::Model, Sums)> {
+    let path = folder.join(STATE);
+    let state = read(STATE)?;
+    let sums = sums_of(folder, &state, read)?;
+    // First of all: a flipped bit must not pass for a newer format.
+    sums.check(STATE, &state).map_err(damaged(&path))?;
+    let state = parse_state(&state, &path)?;
+    let weights = parse_tensors(folder, MODEL, &sums, device, read)?;
+    Ok((state, from_state_dict(config, weights, device)?, sums))
 }
 
-/// The tensors of a file whose checksum is the one in the state.
+fn sums_of(folder: &Path, state: &[u8], read: &impl Fn(&str) -> Result<Vec<u8>>) -> Result<Sums> {
+    match read(SUMS) {
+        Ok(bytes) => Sums::parse(&bytes).map_err(damaged(&folder.join(SUMS))),
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            let message = "SHA256SUMS is missing beside it, and it holds no checksums of its own";
+            Sums::of_format_1(state).ok_or_else(|| damaged(&folder.join(STATE))(message.to_owned()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn damaged(path: &Path) -> impl Fn(String) -> Error {
+    |message| Error::DamagedCheckpoint { path: path.to_owned(), message }
+}
+
+/// The tensors of a file with the right checksum.
 fn parse_tensors(
     folder: &Path,
     file: &str,
-    state: &State,
+    sums: &Sums,
     device: &Device,
     read: &impl Fn(&str) -> Result<Vec<u8>>,
 ) -> Result<HashMap<String, Tensor>> {
     let bytes = read(file)?;
-    let damaged = |message| Error::DamagedCheckpoint { path: folder.join(file), message };
-    if state.sha256.get(file) != Some(&hex_sha256(&bytes)) {
-        return Err(damaged("its SHA-256 is not the one in state.json".to_owned()));
-    }
-    from_safetensors(&bytes, device).map_err(damaged)
+    sums.check(file, &bytes)
+        .and_then(|()| from_safetensors(&bytes, device))
+        .map_err(damaged(&folder.join(file)))
 }
 
 /// Loads and checks a checkpoint whose files `read` gives.
@@ -474,17 +490,15 @@ pub(crate) fn parse<S: ModelSettings>(
     device: &Device,
     read: impl Fn(&str) -> Result<Vec<u8>>,
 ) -> Result<LoadedCheckpoint<S>> {
-    let (state, model) = parse_model(folder, config, device, &read)?;
-    let mut tensors = parse_tensors(folder, OPTIMIZER, &state, device, &read)?;
+    let (state, model, sums) = parse_model(folder, config, device, &read)?;
+    let mut tensors = parse_tensors(folder, OPTIMIZER, &sums, device, &read)?;
     let mut moments = Vec::new();
     for parameter in model.parameters() {
         let mut take = |suffix: &str| {
             let name = format!("{}.{suffix}", parameter.name);
             tensors.remove(&name).filter(|t| t.dims() == parameter.var.dims()).ok_or_else(|| {
-                Error::DamagedCheckpoint {
-                    path: folder.join(OPTIMIZER),
-                    message: format!("{name} is missing or has another shape than its parameter"),
-                }
+                let message = format!("{name} is missing or has another shape than its parameter");
+                damaged(&folder.join(OPTIMIZER))(message)
             })
         };
         moments.push(Moments {
@@ -494,7 +508,7 @@ pub(crate) fn parse<S: ModelSettings>(
     }
     if let Some(name) = tensors.keys().min() {
         let message = format!("it holds {name}, which belongs to no parameter");
-        return Err(Error::DamagedCheckpoint { path: folder.join(OPTIMIZER), message });
+        return Err(damaged(&folder.join(OPTIMIZER))(message));
     }
     Ok(LoadedCheckpoint {
         path: folder.to_owned(),
@@ -515,33 +529,14 @@ fn parse_state(bytes: &[u8], path: &Path) -> Result<State> {
         format: u32,
         version: String,
     }
-    let damaged = |message: String| Error::DamagedCheckpoint { path: path.to_owned(), message };
-    let parse_error = |e: serde_json::Error| damaged(format!("it is not what was written: {e}"));
-    let text = std::str::from_utf8(bytes).map_err(|e| damaged(e.to_string()))?;
-    // First of all: a flipped bit must not pass for a newer format.
-    if !is_signed(text) {
-        return Err(damaged("its checksum does not fit its contents".to_owned()));
-    }
-    let Format { format, version } = serde_json::from_str(text).map_err(parse_error)?;
+    let parse_error =
+        |e: serde_json::Error| damaged(path)(format!("it is not what was written: {e}"));
+    let Format { format, version } = serde_json::from_slice(bytes).map_err(parse_error)?;
     if format > FORMAT {
         let path = path.parent().unwrap_or(path).to_owned();
         return Err(Error::NewerCheckpoint { path, found: format, version, known: FORMAT });
     }
-    serde_json::from_str(text).map_err(parse_error)
-}
-
-/// The end of a `state.json` without a checksum.
-const UNSIGNED_END: &str = "\"checksum\": \"\"\n}";
-
-/// Fills in the checksum of a `state.json` that ends with an empty one.
-pub(crate) fn signed(text: &str) -> String {
-    let start = text.strip_suffix(UNSIGNED_END).unwrap_or(text);
-    format!("{start}\"checksum\": \"{}\"\n}}", hex_sha256(text.as_bytes()))
-}
-
-fn is_signed(text: &str) -> bool {
-    text.rsplit_once("\"checksum\": \"")
-        .is_some_and(|(start, _)| signed(&format!("{start}{UNSIGNED_END}")) == text)
+    serde_json::from_slice(bytes).map_err(parse_error)
 }
 
 fn from_safetensors(
@@ -563,10 +558,6 @@ fn from_safetensors(
         tensors.insert(name, tensor);
     }
     Ok(tensors)
-}
-
-pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
-    catvae_data::hex(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

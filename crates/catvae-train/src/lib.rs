@@ -21,6 +21,7 @@ mod run_dir;
 mod settings;
 mod step;
 pub mod stream;
+mod sums;
 mod trainer;
 #[doc(hidden)]
 pub mod untrusted;

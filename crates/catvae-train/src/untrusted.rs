@@ -6,10 +6,11 @@ use std::path::Path;
 use candle_core::Device;
 use catvae_model::ModelConfig;
 
-use crate::checkpoint::{MODEL, OPTIMIZER, STATE, hex_sha256, parse, signed};
+use crate::checkpoint::{MODEL, OPTIMIZER, STATE, SUMS, parse};
+use crate::sums::Sums;
 use crate::{LoadedCheckpoint, Result};
 
-/// The three files of a checkpoint.
+/// The files of a checkpoint.
 #[derive(Clone, Debug)]
 pub struct CheckpointFiles {
     /// `state.json`.
@@ -18,6 +19,8 @@ pub struct CheckpointFiles {
     pub model: Vec<u8>,
     /// `optimizer.safetensors`.
     pub optimizer: Vec<u8>,
+    /// `SHA256SUMS`.
+    pub sums: Vec<u8>,
 }
 
 impl CheckpointFiles {
@@ -30,38 +33,32 @@ impl CheckpointFiles {
             Ok(match file {
                 MODEL => self.model.clone(),
                 OPTIMIZER => self.optimizer.clone(),
-                _ => self.state.clone(),
+                STATE => self.state.clone(),
+                _ => self.sums.clone(),
             })
         })
     }
 
-    /// Makes the checksums in `state.json` fit the files, wherever it has places for them.
+    /// Makes the checksums fit the files.
     pub fn sign(&mut self) {
-        let Ok(mut text) = String::from_utf8(self.state.clone()) else { return };
-        for (file, bytes) in [(MODEL, &self.model), (OPTIMIZER, &self.optimizer)] {
-            text = with_value(&text, file, &hex_sha256(bytes));
-        }
-        self.state = match text.rsplit_once("\"checksum\": \"") {
-            Some((start, _)) => signed(&format!("{start}\"checksum\": \"\"\n}}")).into_bytes(),
-            None => text.into_bytes(),
-        };
+        let mut sums = Sums::default();
+        let files = [(MODEL, &self.model), (OPTIMIZER, &self.optimizer), (STATE, &self.state)];
+        files.into_iter().for_each(|(file, bytes)| sums.add(file, bytes));
+        self.sums = sums.to_string().into_bytes();
     }
 
-    /// Reads a folder.
+    /// Reads a folder; one of format 1 has no `SHA256SUMS`, and gets them.
     ///
     /// # Errors
     /// A file is missing.
     pub fn read(folder: &Path) -> std::io::Result<Self> {
         let read = |file: &str| std::fs::read(folder.join(file));
-        Ok(Self { state: read(STATE)?, model: read(MODEL)?, optimizer: read(OPTIMIZER)? })
-    }
-}
-
-/// The text with the string after `"key": ` replaced.
-fn with_value(text: &str, key: &str, value: &str) -> String {
-    let key = format!("\"{key}\": \"");
-    match text.split_once(&key).and_then(|(start, rest)| Some((start, rest.split_once('"')?.1))) {
-        Some((start, end)) => format!("{start}{key}{value}\"{end}"),
-        None => text.to_owned(),
+        let (state, model, optimizer) = (read(STATE)?, read(MODEL)?, read(OPTIMIZER)?);
+        let mut files = Self { state, model, optimizer, sums: Vec::new() };
+        match read(SUMS) {
+            Ok(sums) => files.sums = sums,
+            Err(_) => files.sign(),
+        }
+        Ok(files)
     }
 }

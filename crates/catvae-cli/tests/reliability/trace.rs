@@ -50,7 +50,9 @@ fn files_and_folders_are_synced_before_the_rename_and_the_parent_after_it() {
         let begun = from(0, &format!("mkdir(\"run/checkpoints/.incoming-{name}\""));
         let renamed = from(begun, &format!("rename(\"run/checkpoints/.incoming-{name}\""));
         let mut at = begun;
-        for part in ["/model.safetensors", "/optimizer.safetensors", "/state.json", ""] {
+        for part in
+            ["/model.safetensors", "/optimizer.safetensors", "/state.json", "/SHA256SUMS", ""]
+        {
             let file_synced = from(at, &format!("checkpoints/.incoming-{name}{part}>)"));
             assert!(at < file_synced && file_synced < renamed, "{name}{part}");
             at = file_synced;

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use catvae_train::untrusted::CheckpointFiles;
 use catvae_train::{Error, RunDir};
 
 use crate::tiny;
 
-const FILES: [&str; 3] = ["model.safetensors", "optimizer.safetensors", "state.json"];
+const FILES: [&str; 4] = ["model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS"];
 
 /// Makes sure that the checkpoint before is taken, with one warning that names this one.
 fn assert_found(run: &RunDir, newest: &Path, what: &str) {
@@ -41,7 +42,8 @@ fn every_truncation_and_every_flipped_bit_of_every_file_is_found() {
             *match file {
                 "model.safetensors" => &mut files.model,
                 "optimizer.safetensors" => &mut files.optimizer,
-                _ => &mut files.state,
+                "state.json" => &mut files.state,
+                _ => &mut files.sums,
             } = bytes.to_vec();
             match files.parse(&tiny::config().model) {
                 Err(Error::DamagedCheckpoint { .. }) => (),
@@ -57,9 +59,10 @@ fn every_truncation_and_every_flipped_bit_of_every_file_is_found() {
         for len in 0..good.len() {
             try_damage(&good[..len], format!("{file} cut to {len} of {} bytes", good.len()));
         }
+        let text = ["state.json", "SHA256SUMS"].contains(&file);
         for at in 0..good.len() {
             // All bits of the text, whose every character has a meaning, and one of each number.
-            let bits = if file == "state.json" { 0..8 } else { at as u32 % 8..at as u32 % 8 + 1 };
+            let bits = if text { 0..8 } else { at as u32 % 8..at as u32 % 8 + 1 };
             for bit in bits {
                 let mut flipped = good.clone();
                 flipped[at] ^= 1 << bit;
@@ -82,6 +85,16 @@ fn every_truncation_and_every_flipped_bit_of_every_file_is_found() {
     assert!(n_damages > 10_000, "{n_damages}");
     let whole = tiny::load(&tiny::config(), &run, |e| panic!("{e}")).unwrap();
     assert_eq!(whole.position.step, 3 * tiny::STEPS_PER_EPOCH);
+}
+
+#[test]
+fn sha256sum_verifies_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, newest) = whole_run(dir.path());
+    let check = Command::new("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(newest).output();
+    let Ok(check) = check else { return eprintln!("SKIPPED: sha256sum is not installed") };
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert!(check.status.success() && said.lines().count() == 3, "{said}");
 }
 
 #[test]

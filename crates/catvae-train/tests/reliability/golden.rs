@@ -45,16 +45,17 @@ fn a_newer_format_is_refused_by_name_and_no_older_checkpoint_is_taken_instead() 
     let newest = run.checkpoints().list().unwrap()[0].1.clone();
     let mut files = CheckpointFiles::read(&newest).unwrap();
     let text = String::from_utf8(files.state).unwrap();
-    let text = text.replace("\"format\": 1", "\"format\": 2").replace(
+    let text = text.replace("\"format\": 2", "\"format\": 3").replace(
         "\"version\": \"0.1.0\"",
         "\"version\": \"7.3.1\",\n  \"a field of tomorrow\": []",
     );
     files.state = text.into_bytes();
     files.sign();
     fs::write(newest.join("state.json"), &files.state).unwrap();
+    fs::write(newest.join("SHA256SUMS"), &files.sums).unwrap();
     let error = tiny::load(&tiny::config(), &run, |e| panic!("{e}")).unwrap_err().to_string();
     assert!(
-        error.contains("has format 2, written by version 7.3.1") && error.contains("up to 1"),
+        error.contains("has format 3, written by version 7.3.1") && error.contains("up to 2"),
         "{error}"
     );
 }
