@@ -108,6 +108,7 @@ mod scalar;
 mod softmax;
 #[cfg(test)]
 mod test_support;
+mod trees;
 mod vmath;
 mod window;
 
@@ -133,6 +134,10 @@ pub use peak::peak_gflops;
 pub use pixels::{Pixels, pixels_to_f32};
 pub use scalar::{Dual, Scalar};
 pub use softmax::{softmax, softmax_vjp};
+pub use trees::{
+    TreeShape, best_arborescence, best_spanning_tree, tree_log_partition, tree_marginals,
+    tree_marginals_vjp, tree_samples,
+};
 
 /// The vector instructions in use on this processor: `avx512`, `avx2`, `neon` or `portable`.
 pub fn instruction_set() -> &'static str {
