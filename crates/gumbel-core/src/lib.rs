@@ -10,6 +10,9 @@
 //! | exact samples, no gradient | [`gumbel_max`] (indices), [`sample_one_hot`] |
 //! | relaxed samples with a gradient | [`gumbel_softmax`], for bits [`gumbel_sigmoid`] |
 //! | exact samples with the relaxed gradient | the same with `hard` |
+//! | the largest values; samples without replacement | [`top_k`], [`gumbel_top_k`] |
+//! | different sequences of a model that goes step by step | [`stochastic_beam_search`] |
+//! | relaxed permutations and assignments | [`soft_sort`], [`neural_sort`], [`sinkhorn`], [`gumbel_sinkhorn`]; exact: [`matching`] |
 //! | any value with the gradient of another | [`straight_through`] |
 //! | an operation of your own | [`op`] |
 //! | less bias, less variance, or a loss without a gradient | [`estimators`] (which one: there) |
@@ -123,9 +126,11 @@ mod gumbel_softmax;
 mod log_prob;
 mod logits;
 mod one_hot;
+mod order;
 mod straight_through;
 
 // What is built of them.
+mod beam;
 pub mod distributions;
 pub mod estimators;
 pub mod structure;
@@ -136,6 +141,7 @@ mod error;
 pub mod op;
 mod single_pass;
 
+pub use beam::{BeamSamples, stochastic_beam_search};
 pub use entropy::{entropy, kl_to_uniform};
 pub use error::{Error, Result};
 pub use gumbel_max::{gumbel_max, gumbel_max_with_noise, sample_one_hot};
@@ -144,6 +150,10 @@ pub use gumbel_softmax::{gumbel_softmax, gumbel_softmax_with_noise};
 pub use log_prob::log_prob;
 pub use logits::mask_logits;
 pub use one_hot::one_hot;
+pub use order::{
+    Iterations, Sinkhorn, SinkhornGradient, SinkhornOptions, Sort, gumbel_sinkhorn, gumbel_top_k,
+    gumbel_top_k_with_noise, matching, neural_sort, sinkhorn, soft_sort, top_k,
+};
 pub use random::{
     Generator, GeneratorState, fill_gumbel_noise, gumbel_noise, logistic_noise, uniform,
 };

@@ -82,6 +82,7 @@ mod conv;
 mod discretised_logistic;
 mod elementwise;
 mod error;
+mod exp64;
 mod gemm;
 mod gumbel;
 mod gumbel_softmax;
@@ -99,6 +100,7 @@ mod linear;
 mod lines;
 mod log_softmax;
 mod magnitude;
+mod orders;
 mod pack;
 mod peak;
 mod pixels;
@@ -108,6 +110,7 @@ mod scalar;
 mod softmax;
 #[cfg(test)]
 mod test_support;
+mod transport;
 mod trees;
 mod vmath;
 mod window;
@@ -130,10 +133,18 @@ pub use linear::{
 };
 pub use log_softmax::{log_softmax, log_softmax_vjp};
 pub use magnitude::largest_magnitude;
+pub use orders::{
+    LogSum, MAX_DRAWN, SetProbs, StageGain, ranking_expectation, ranking_gumbels, ranking_log_prob,
+    ranking_positions, ranking_score, set_log_prob, set_log_ratios, set_probs, top_k,
+};
 pub use peak::peak_gflops;
 pub use pixels::{Pixels, pixels_to_f32};
 pub use scalar::{Dual, Scalar};
 pub use softmax::{softmax, softmax_vjp};
+pub use transport::{
+    Marginals, Scaling, hungarian, sinkhorn_implicit_vjp, sinkhorn_row, sinkhorn_unrolled_vjp,
+    unmatched_row,
+};
 pub use trees::{
     TreeShape, best_arborescence, best_spanning_tree, tree_log_partition, tree_marginals,
     tree_marginals_vjp, tree_samples,

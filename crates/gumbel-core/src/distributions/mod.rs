@@ -10,6 +10,8 @@
 //! | [`RelaxedBernoulli`] | (0, 1) | pathwise | on (0, 1) | – | – | – |
 //! | [`LogitRelaxedBernoulli`] | real numbers | pathwise | in logit space | yes | all | – |
 //! | [`Gumbel`] | real numbers | pathwise | on the line | yes | all | yes |
+//! | [`PlackettLuce`] | rankings | by [`PlackettLuce::rsample_permutation`] | mass | up to 20 items | mode | up to 20 items |
+//! | [`PlackettLuceSubset`] | k-hot vectors | – | mass | – | mode | – |
 //!
 //! [`StraightThrough`] gives four of them exact samples with a gradient; [`Independent`] makes one distribution over
 //! vectors of independent variables. [`Distribution`] is what they all have in common.
@@ -37,6 +39,8 @@ mod exp_relaxed_one_hot_categorical;
 mod gumbel;
 mod logit_relaxed_bernoulli;
 mod one_hot_categorical;
+mod plackett_luce;
+mod plackett_luce_subset;
 mod relaxed_bernoulli;
 mod relaxed_one_hot_categorical;
 
@@ -56,6 +60,8 @@ pub use gumbel::Gumbel;
 pub use independent::Independent;
 pub use logit_relaxed_bernoulli::LogitRelaxedBernoulli;
 pub use one_hot_categorical::OneHotCategorical;
+pub use plackett_luce::PlackettLuce;
+pub use plackett_luce_subset::PlackettLuceSubset;
 pub use relaxed_bernoulli::RelaxedBernoulli;
 pub use relaxed_one_hot_categorical::RelaxedOneHotCategorical;
 pub use straight_through::{HardAndSoft, StraightThrough};

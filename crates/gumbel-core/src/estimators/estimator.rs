@@ -137,6 +137,7 @@ registry! {
     fini::Fini,
     reinforce::Reinforce,
     rloo::Rloo { samples: usize },
+    unordered_set::UnorderedSet { samples: usize },
     disarm::DisArm,
     rebar::Rebar,
     enumeration::Enumeration,

@@ -32,6 +32,7 @@
 //! | [`fini`] | exact | second order | small | 1 | none |
 //! | [`reinforce`] | exact | none | largest | 1 | none |
 //! | [`rloo`] | exact | none | falls with n | n | none |
+//! | [`unordered_set`] | exact, different | none | below `rloo` for few likely codes | n | none |
 //! | [`disarm`] | exact, binary | none | below `rloo` with 2 | 2 | none |
 //! | [`rebar`] | exact and relaxed | none | by the relaxation | 2 | 0.1 to 1 |
 //! | [`enumeration`] | every code | none | none | K^N | none |
@@ -77,6 +78,7 @@ mod reinmax_rao;
 mod rloo;
 mod st_gumbel_softmax;
 mod straight_through;
+mod unordered_set;
 
 #[cfg(test)]
 mod tests;
@@ -98,3 +100,4 @@ pub use reinmax_rao::reinmax_rao;
 pub use rloo::rloo;
 pub use straight_through::categorical_straight_through;
 pub use text::ParseEstimatorError;
+pub use unordered_set::unordered_set;

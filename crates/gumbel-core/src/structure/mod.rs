@@ -7,9 +7,11 @@
 //!
 //! The [estimators](crate::estimators) that need no more than this are written once, for every [`Structure`].
 
+mod arborescence;
 pub(crate) mod bits;
 pub(crate) mod categories;
 pub(crate) mod host;
+mod spanning_tree;
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +22,10 @@ use candle_core::{DType, Tensor};
 
 use crate::{Error, Generator, Result, Temperature, gumbel_noise};
 
+pub use arborescence::{Arborescence, Roots};
 pub use bits::Bits;
 pub use categories::{Categories, all_codes};
+pub use spanning_tree::SpanningTree;
 
 /// A set of codes, with the operations that general estimators are made of.
 ///

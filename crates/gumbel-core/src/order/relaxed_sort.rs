@@ -1,0 +1,216 @@
+//! Sorting with a gradient: matrices of rows that tend to the permutation which sorts.
+
+use candle_core::{D, DType, Tensor};
+
+use super::{check_items, largest_of};
+use crate::gumbel_softmax::divide_by_temperature;
+use crate::op::{softmax, widen, with_gradient};
+use crate::structure::host::on_host;
+use crate::{Error, Result, Temperature, one_hot, straight_through};
+
+/// How a sort is relaxed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// `softmax(-|s_(i) - s_j|^power / τ)` with the sorted scores `s_(i)` (Prillo and Eisenschlos 2020); the power is 1 or 2.
+    Soft {
+        /// 1 or 2.
+        power: u8,
+    },
+    /// `softmax(((n + 1 - 2 i) s_j - Σ_l |s_j - s_l|) / τ)` (Grover et al. 2019).
+    Neural,
+}
+
+/// SoftSort: row `i` is a distribution over the items, around the `i`-th largest. Rows sum to one, columns need not.
+///
+/// # Shapes
+/// - scores: `(…, n)`. tau: a number, or a tensor that broadcasts to `(…, 1, 1)`. Output: `(…, n, n)`; the sorted scores are the product with the scores.
+/// # Gradient
+/// For the scores and a tensor of temperatures. With `hard` the value is the permutation matrix (of equals the first comes first), and the
+/// gradient stays.
+/// # Errors
+/// [`Error::InvalidParameter`] unless the power is 1 or 2; [`Error::SubsetSize`] where an item is masked (`-inf`);
+/// [`Error::InvalidLogit`], [`Error::InvalidTemperature`], [`Error::UnsupportedDType`].
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+///
+/// let scores = Tensor::new(&[1f32, 3.0, 2.0], &Device::Cpu)?;
+/// let p = gumbel_core::soft_sort(&scores, 0.01, 1, false)?;
+/// let sorted = p.matmul(&scores.unsqueeze(1)?)?.flatten_all()?.to_vec1::<f32>()?;
+/// assert_eq!(sorted, [3.0, 2.0, 1.0]);
+/// # Ok::<(), gumbel_core::Error>(())
+/// ```
+pub fn soft_sort(
+    scores: &Tensor,
+    tau: impl Into<Temperature>,
+    power: u8,
+    hard: bool,
+) -> Result<Tensor> {
+    let n = scores.dims().last().copied().unwrap_or(0);
+    relaxed_sort(scores, n, &tau.into(), Sort::Soft { power }, hard)
+}
+
+/// NeuralSort: as [`soft_sort`], with rows whose largest entry is at the `i`-th largest item for every temperature.
+///
+/// # Shapes, gradient, errors
+/// Those of [`soft_sort`].
+pub fn neural_sort(scores: &Tensor, tau: impl Into<Temperature>, hard: bool) -> Result<Tensor> {
+    let n = scores.dims().last().copied().unwrap_or(0);
+    relaxed_sort(scores, n, &tau.into(), Sort::Neural, hard)
+}
+
+/// The first `k` rows: `(…, k, n)`. Columns of masked items are exactly zero.
+pub(crate) fn relaxed_sort(
+    scores: &Tensor,
+    k: usize,
+    tau: &Temperature,
+    sort: Sort,
+    hard: bool,
+) -> Result<Tensor> {
+    tau.check()?;
+    check_items(scores, k)?;
+    if let Sort::Soft { power } = sort
+        && !(1..=2).contains(&power)
+    {
+        let value = f64::from(power);
+        return Err(Error::InvalidParameter {
+            name: "the power of soft_sort",
+            value,
+            must: "1 or 2",
+        });
+    }
+    let wide = widen(scores)?;
+    let n = wide.dim(D::Minus1)?;
+    let order = largest_of(&wide, k)?;
+    let places = Places { n, k, sort, order: order.flatten_all()?.to_vec1()? };
+    let dims = [&wide.dims()[..wide.rank() - 1], &[k, n]].concat();
+    let nearness = places.nearness(&wide, &dims)?;
+    let soft = match tau {
+        Temperature::Fixed(tau) => softmax(&nearness, *tau)?,
+        Temperature::Tensor(tau) => {
+            let tau = tau.to_dtype(wide.dtype())?.broadcast_as(dims.as_slice()).map_err(|_| {
+                let (got, expected) = (tau.dims().to_vec(), dims.clone());
+                Error::ShapeMismatch { what: "temperature", got, expected }
+            })?;
+            softmax(&divide_by_temperature(&nearness, &tau)?, 1.0)?
+        }
+    };
+    let sorted = match hard {
+        true => straight_through(&one_hot(&order, n, soft.dtype())?, &soft)?,
+        false => soft,
+    };
+    Ok(sorted.to_dtype(scores.dtype())?)
+}
+
+/// How near every item is to every place.
+#[derive(Clone)]
+struct Places {
+    n: usize,
+    k: usize,
+    sort: Sort,
+    /// `(rows, k)`.
+    order: Vec<u32>,
+}
+
+fn sign(x: f64) -> f64 {
+    if x == 0.0 { 0.0 } else { x.signum() }
+}
+
+impl Places {
+    /// The arguments of the softmax, relative to the largest of each row, so that they keep their digits in f32.
+    fn nearness(&self, scores: &Tensor, dims: &[usize]) -> Result<Tensor> {
+        let (n, k) = (self.n, self.k);
+        let value = on_host([scores], dims, |[scores], out| {
+            let rows = scores.chunks_exact(n).zip(self.order.chunks_exact(k));
+            for ((s, order), out) in rows.zip(out.chunks_exact_mut(k * n)) {
+                self.of_row(s, order, out);
+                for row in out.chunks_exact_mut(n) {
+                    let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    row.iter_mut().for_each(|x| *x -= top);
+                }
+            }
+            Ok(())
+        })?;
+        let places = self.clone();
+        with_gradient("relaxed-sort", value, [scores], move |[scores], _, grad| {
+            let d = on_host(
+                [&scores.to_dtype(DType::F64)?, grad],
+                scores.shape(),
+                |[s, grad], out| {
+                    let rows = s.chunks_exact(n).zip(places.order.chunks_exact(k));
+                    let rows = rows.zip(grad.chunks_exact(k * n)).zip(out.chunks_exact_mut(n));
+                    rows.for_each(|(((s, order), grad), out)| places.pull(s, order, grad, out));
+                    Ok(())
+                },
+            )?;
+            Ok([Some(d.to_dtype(scores.dtype())?)])
+        })
+    }
+
+    fn of_row(&self, s: &[f64], order: &[u32], out: &mut [f64]) {
+        let allowed = |x: f64| x > f64::NEG_INFINITY;
+        let (sums, count) = match self.sort {
+            Sort::Neural => (distances(s), s.iter().filter(|x| allowed(**x)).count() as f64),
+            Sort::Soft { .. } => (Vec::new(), 0.0),
+        };
+        for (i, (row, &at)) in out.chunks_exact_mut(self.n).zip(order).enumerate() {
+            for (j, out) in row.iter_mut().enumerate() {
+                let distance = (s[at as usize] - s[j]).abs();
+                *out = match self.sort {
+                    _ if !allowed(s[j]) => f64::NEG_INFINITY,
+                    Sort::Soft { power } => -distance.powi(i32::from(power)),
+                    Sort::Neural => (count - 1.0 - 2.0 * i as f64) * s[j] - sums[j],
+                };
+            }
+        }
+    }
+
+    /// From the gradient of the nearness to that of the scores.
+    fn pull(&self, s: &[f64], order: &[u32], grad: &[f64], out: &mut [f64]) {
+        let allowed: Vec<usize> = (0..self.n).filter(|&j| s[j] > f64::NEG_INFINITY).collect();
+        let rows = || grad.chunks_exact(self.n).zip(order).enumerate();
+        match self.sort {
+            Sort::Soft { power } => {
+                for (_, (grad, &at)) in rows() {
+                    for &j in &allowed {
+                        let x = s[at as usize] - s[j];
+                        let slope = if power == 1 { sign(x) } else { 2.0 * x };
+                        out[j] += grad[j] * slope;
+                        out[at as usize] -= grad[j] * slope;
+                    }
+                }
+            }
+            Sort::Neural => {
+                let count = allowed.len() as f64;
+                let mut of_sums = vec![0.0; self.n];
+                for (i, (grad, _)) in rows() {
+                    for &j in &allowed {
+                        out[j] += grad[j] * (count - 1.0 - 2.0 * i as f64);
+                        of_sums[j] -= grad[j];
+                    }
+                }
+                for &j in &allowed {
+                    for &l in &allowed {
+                        out[j] += sign(s[j] - s[l]) * (of_sums[j] + of_sums[l]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Σ_l |s_j - s_l|` over what is not masked, from the sorted scores: O(n ln n).
+fn distances(s: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..s.len()).filter(|&j| s[j] > f64::NEG_INFINITY).collect();
+    order.sort_by(|&a, &b| s[a].total_cmp(&s[b]));
+    let (mut sums, n) = (vec![0.0; s.len()], order.len());
+    // Sums of gaps: no differences of large sums.
+    let (mut below, mut above) = (0.0, 0.0);
+    for r in 1..n {
+        below += r as f64 * (s[order[r]] - s[order[r - 1]]);
+        sums[order[r]] += below;
+        above += r as f64 * (s[order[n - r]] - s[order[n - r - 1]]);
+        sums[order[n - r - 1]] += above;
+    }
+    sums
+}
