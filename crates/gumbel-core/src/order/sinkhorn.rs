@@ -39,7 +39,7 @@ pub enum SinkhornGradient {
 }
 
 /// What [`sinkhorn`] does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SinkhornOptions {
     /// When it stops. `None`: a tolerance of 1e-4 in f32 and 1e-9 in f64, 1000 iterations at most.
     pub iterations: Option<Iterations>,
@@ -47,12 +47,6 @@ pub struct SinkhornOptions {
     pub marginals: Option<(Vec<f64>, Vec<f64>)>,
     /// `None`: implicit for a tolerance, unrolled for a fixed number.
     pub gradient: Option<SinkhornGradient>,
-}
-
-impl Default for SinkhornOptions {
-    fn default() -> Self {
-        Self { iterations: None, marginals: None, gradient: None }
-    }
 }
 
 /// A matrix with (nearly) given sums, and how near they are.

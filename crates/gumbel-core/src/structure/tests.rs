@@ -278,6 +278,7 @@ fn disarm_takes_bits_and_the_estimators_of_categories_refuse_them_by_name() {
         "reinmax",
         "reinmax-rao",
         "fini",
+        "unordered-set",
         "rebar",
     ];
     assert_eq!(refused, expected);

@@ -39,7 +39,7 @@ fn insert<T: Copy + PartialOrd>(values: &[T], best: &mut [u32]) {
     let k = best.len();
     let mut filled = 0;
     for (i, &value) in values.iter().enumerate() {
-        if filled == k && !(value > values[best[k - 1] as usize]) {
+        if filled == k && value <= values[best[k - 1] as usize] {
             continue;
         }
         let mut at = filled.min(k - 1);

@@ -36,14 +36,14 @@ impl Task for Unroll<'_> {
         let (m, n) = (marginals.rows.len(), marginals.columns.len());
         let (mut d_f, mut d_g, mut d_g_before) = (vec![0.0; m], vec![0.0; n], vec![0.0; n]);
         let zeros = vec![0.0; n];
-        for i in 0..m {
-            for j in 0..n {
+        for (i, d_f) in d_f.iter_mut().enumerate() {
+            for (j, d_g) in d_g.iter_mut().enumerate() {
                 let at = i * n + j;
                 let p = exp64(x[at] + scaling.f[i] + scaling.g[j]);
                 let d = if p > 0.0 { p * grad[at] } else { 0.0 };
                 d_x[at] = d;
-                d_f[i] += d;
-                d_g[j] += d;
+                *d_f += d;
+                *d_g += d;
             }
         }
         for step in (0..scaling.history.len()).rev() {

@@ -186,7 +186,7 @@ impl<W: Weight> History<W> {
     /// The probability of every edge, with its index in the scores.
     pub(super) fn marginals(&self, mut out: impl FnMut(usize, W::Scalar)) {
         let n = self.shape.n_nodes;
-        let zero = W::Scalar::constant(0.0);
+        let (zero, one) = (W::Scalar::constant(0.0), W::Scalar::constant(1.0));
         let mut p = vec![zero; (n + 1) * (n + 1)];
         for k in 1..=n {
             let (mut through, mut total) = (vec![zero; k], zero);
@@ -197,17 +197,18 @@ impl<W: Weight> History<W> {
                     let (sum, edge) = (via.plus(direct), p[u * (n + 1) + v]);
                     let via = edge * via.share(sum);
                     p[u * (n + 1) + v] = edge * direct.share(sum);
-                    through[v] = through[v] + via;
-                    of_node = of_node + via;
+                    through[v] += via;
+                    of_node += via;
                 }
                 p[u * (n + 1) + k] = of_node;
-                total = total + of_node;
+                total += of_node;
             }
             for v in 0..k {
-                // With one root, the root's own edge is not one of the pivot's terms.
+                // With one root, the root's own edge is not one of the pivot's terms: its quotient may be beyond all numbers.
                 let is_term = !(self.shape.single_root && k > 1 && v == 0);
-                let own = if is_term { W::Scalar::constant(1.0) - total } else { zero };
-                p[k * (n + 1) + v] = self.branch(k, v).to_scalar() * own + through[v];
+                let own =
+                    if is_term { self.branch(k, v).to_scalar() * (one - total) } else { zero };
+                p[k * (n + 1) + v] = own + through[v];
             }
         }
         for u in 1..=n {

@@ -116,7 +116,7 @@ impl<S: Scalar> Task for Eliminate<'_, S> {
             let (above, rest) = reduced.split_at_mut((k - 1) * stride);
             let pivot =
                 rest[first_column(self.shape, k)..k].iter().fold(S::constant(0.0), |a, &b| a + b);
-            if !(pivot.value() >= LEAST_PIVOT) {
+            if pivot.value().is_nan() || pivot.value() < LEAST_PIVOT {
                 return None;
             }
             pivots[k] = pivot;
@@ -129,7 +129,7 @@ impl<S: Scalar> Task for Eliminate<'_, S> {
                     .take(k.div_ceil(LANES))
                 {
                     for i in 0..LANES {
-                        row[i] = row[i] + factor * branch[i];
+                        row[i] += factor * branch[i];
                     }
                 }
             }
@@ -175,8 +175,8 @@ impl<S: Scalar> Task for Reverse<'_, S> {
                     .zip(sums.chunks_exact_mut(LANES));
                 for ((slopes, branch), sums) in lanes.take(k.div_ceil(LANES)) {
                     for i in 0..LANES {
-                        dot[i] = dot[i] + slopes[i] * branch[i];
-                        sums[i] = sums[i] + slopes[i] * factor;
+                        dot[i] += slopes[i] * branch[i];
+                        sums[i] += slopes[i] * factor;
                     }
                 }
                 slopes[k] = dot.into_iter().fold(zero, |a, b| a + b);

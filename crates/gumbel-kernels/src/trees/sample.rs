@@ -82,12 +82,12 @@ pub(super) fn sample<W: Weight<Scalar = f64>>(
             continue;
         }
         let mut root_child_flipped = false;
-        for u in 1..k {
-            let (via, direct) = history.via_and_direct(k, u, parent[u]);
+        for (u, parent) in parent.iter_mut().enumerate().take(k).skip(1) {
+            let (via, direct) = history.via_and_direct(k, u, *parent);
             let sum = via.plus(direct);
             if decide.coin(via.share(sum), direct.share(sum)) {
-                root_child_flipped |= parent[u] == 0;
-                parent[u] = k;
+                root_child_flipped |= *parent == 0;
+                *parent = k;
             }
         }
         if history.shape.single_root && root_child_flipped {

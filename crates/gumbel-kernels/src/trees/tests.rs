@@ -13,12 +13,13 @@ fn shapes(n_nodes: usize) -> [TreeShape; 2] {
 fn all_trees(shape: TreeShape) -> Vec<Vec<u32>> {
     let n = shape.n_nodes;
     let choices = (n + 1).pow(n as u32);
-    let parents = (0..choices)
-        .map(|code| (0..n).map(|u| (code / (n + 1).pow(u as u32) % (n + 1)) as u32).collect());
+    let parents = (0..choices).map(|code| {
+        (0..n).map(|u| (code / (n + 1).pow(u as u32) % (n + 1)) as u32).collect::<Vec<u32>>()
+    });
     parents.filter(|parents| is_tree(shape, parents)).collect()
 }
 
-fn is_tree(shape: TreeShape, parents: &Vec<u32>) -> bool {
+fn is_tree(shape: TreeShape, parents: &[u32]) -> bool {
     let leads = |mut u: usize| {
         for _ in 0..parents.len() {
             u = parents[u - 1] as usize;
@@ -66,11 +67,13 @@ fn scores(n: usize, scale: f64, seed: u32, masks: bool) -> Vec<f64> {
     for u in 0..n {
         for v in 0..=n {
             // Node 1 under the root, and every other node under the one before it, stay.
-            if masks && v != u && (u * 7 + v * 3 + seed as usize) % 3 == 0 {
+            if masks && v != u && (u * 7 + v * 3 + seed as usize).is_multiple_of(3) {
                 scores[u * (n + 1) + v] = f64::NEG_INFINITY;
             }
         }
-        scores[u * (n + 1) + u] = scale;
+        if masks {
+            scores[u * (n + 1) + u] = scale;
+        }
         scores[u * (n + 1) + u + 1] = f64::NAN;
     }
     scores

@@ -64,7 +64,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn softmax(logits: &[f64], tau: f64) -> Vec<f64> {
+pub(super) fn softmax(logits: &[f64], tau: f64) -> Vec<f64> {
     let e: Vec<f64> = logits.iter().map(|l| (l / tau).exp()).collect();
     let sum: f64 = e.iter().sum();
     e.into_iter().map(|e| e / sum).collect()
@@ -164,7 +164,7 @@ impl Draws {
     }
 }
 
-fn assert_close(name: &str, a: &[f64], b: &[f64], tolerance: f64) {
+pub(super) fn assert_close(name: &str, a: &[f64], b: &[f64], tolerance: f64) {
     assert_eq!(a.len(), b.len());
     for (i, (a, b)) in a.iter().zip(b).enumerate() {
         assert!((a - b).abs() <= tolerance, "{name}[{i}]: {a} against {b}");
@@ -172,6 +172,6 @@ fn assert_close(name: &str, a: &[f64], b: &[f64], tolerance: f64) {
 }
 
 /// A tensor as f64 values.
-fn values(x: &Tensor) -> Vec<f64> {
+pub(super) fn values(x: &Tensor) -> Vec<f64> {
     x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }

@@ -2,10 +2,10 @@
 
 mod beam;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use gumbel_kernels::{MAX_DRAWN, set_probs};
 
-use super::objective::{Loss, Objective};
+use super::objective::{Loss, Objective, weigh};
 use super::rule::{ONE, Request, Rule};
 use super::weighted_sum::weighted_sum;
 use super::{Estimator, EstimatorState, Point, Proposal, Weight};
@@ -76,53 +76,82 @@ impl Rule for UnorderedSet {
         let mut dims = rows.dims().to_vec();
         dims.pop();
         dims[0] = k * batch;
-        let codes = Tensor::from_vec(drawn.codes, dims, device)?;
+        let codes = Tensor::from_slice(&drawn.codes, dims, device)?;
         let z = categories.restore(&one_hot(&codes, classes, logits.dtype())?)?;
-        let weights = Tensor::from_vec(drawn.weights.clone(), (k, batch), device)?;
+        let weights = Tensor::from_slice(&drawn.weights, (k, batch), device)?;
         let mut points = Vec::with_capacity(k);
         for sample in 0..k {
             let weight = Weight::PerRow(weights.get(sample)?.to_dtype(logits.dtype())?);
             points.push(Point::new(z.narrow(0, sample * batch, batch)?, weight));
         }
-        let (weights, second) = (drawn.weights, drawn.second);
         Ok(Proposal::new(points, move |evaluations, _| {
             let mut losses = Vec::with_capacity(k * batch);
             for evaluation in evaluations {
                 losses.extend(values(&evaluation.loss)?);
             }
-            let mut factors = vec![0.0; k * batch];
-            for s in 0..k {
-                for row in 0..batch {
-                    // With one sample there is nothing to compare it with.
-                    let others = |t: usize| second[(row * k + s) * k + t] * losses[t * batch + row];
-                    let baseline = if k == 1 { 0.0 } else { (0..k).map(others).sum() };
-                    let at = s * batch + row;
-                    factors[at] = weights[at] * (losses[at] - baseline);
-                }
-            }
+            let factors = drawn.factors(&losses);
             let total = (0..batch).map(|row| (0..k).map(|s| factors[s * batch + row]).sum::<f64>());
             let total = Tensor::from_iter(total, &Device::Cpu)?;
             let factors = Tensor::from_vec(factors, (k, batch), &Device::Cpu)?;
             let on_device = |x: &Tensor| x.to_dtype(z.dtype())?.to_device(z.device());
             // ∇p(s) = p(s) (z - μ). The factors sum to zero but for rounding, unless there is one sample.
             let sum = weighted_sum(&z, &on_device(&factors)?)?;
-            let mean = super::objective::weigh(
-                &categories.marginals(&logits, &ONE)?,
-                &on_device(&total)?,
-            )?;
+            let mean = weigh(&categories.marginals(&logits, &ONE)?, &on_device(&total)?)?;
             Ok((sum - mean)?)
         }))
     }
 }
 
-/// Codes without replacement.
+/// Codes of all rows, drawn without replacement, with what their losses are weighed by.
 struct Drawn {
+    k: usize,
+    batch: usize,
     /// `(k, batch, latents)`.
     codes: Vec<u32>,
     /// `p(s) R(S, s)`, `(k, batch)`: they sum to one over the samples of a row.
     weights: Vec<f64>,
     /// `p(s') R(S∖s, s')`, `(batch, k, k)`.
     second: Vec<f64>,
+}
+
+impl Drawn {
+    fn new(k: usize, batch: usize, latents: usize) -> Self {
+        let (codes, weights) = (vec![0; k * batch * latents], vec![0.0; k * batch]);
+        Self { k, batch, codes, weights, second: vec![0.0; batch * k * k] }
+    }
+
+    /// Up to `k` codes of a row. What is left over is the first code again, without weight.
+    fn put(&mut self, row: usize, set: &beam::Codes) -> Result<()> {
+        let (k, batch, n) = (self.k, self.batch, set.log_probs.len());
+        let latents = self.codes.len() / (k * batch);
+        let probs = set_probs(&set.log_probs, set.log_outside)?;
+        for s in 0..k {
+            let at = s * batch + row;
+            let code = &set.codes[if s < n { s } else { 0 }];
+            self.codes[at * latents..][..latents].copy_from_slice(code);
+            if s < n {
+                self.weights[at] = (set.log_probs[s] + probs.first[s]).exp();
+                for t in 0..n {
+                    self.second[(row * k + s) * k + t] =
+                        (set.log_probs[t] + probs.second[s * n + t]).exp();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What `z - μ` of every sample is multiplied by, `(k, batch)`, from the losses, `(k, batch)`.
+    fn factors(&self, losses: &[f64]) -> Vec<f64> {
+        let (k, batch) = (self.k, self.batch);
+        let factor = |at: usize| {
+            let (s, row) = (at / batch, at % batch);
+            let others = |t: usize| self.second[(row * k + s) * k + t] * losses[t * batch + row];
+            // With one sample there is nothing to compare it with.
+            let baseline = if k == 1 { 0.0 } else { (0..k).map(others).sum() };
+            self.weights[at] * (losses[at] - baseline)
+        };
+        (0..k * batch).map(factor).collect()
+    }
 }
 
 fn draw(
@@ -133,30 +162,14 @@ fn draw(
 ) -> Result<Drawn> {
     // As many values for each row as its beams can need: rows do not depend on each other.
     let noise_len = latents * k * classes;
-    let noise =
-        values(&gumbel_noise((batch, noise_len), candle_core::DType::F64, &Device::Cpu, g)?)?;
-    let mut drawn = Drawn {
-        codes: vec![0; k * batch * latents],
-        weights: vec![0.0; k * batch],
-        second: vec![0.0; batch * k * k],
-    };
+    let noise = values(&gumbel_noise((batch, noise_len), DType::F64, &Device::Cpu, g)?)?;
+    let mut drawn = Drawn::new(k, batch, latents);
     let rows = log_probs.chunks_exact(latents * classes).zip(noise.chunks_exact(noise_len));
     for (row, (log_probs, noise)) in rows.enumerate() {
-        let set = beam::sample(log_probs, classes, k, noise);
-        let n = set.log_probs.len();
-        let probs = set_probs(&set.log_probs, set.log_outside)?;
-        for s in 0..k {
-            // Left over: the first code again, without weight.
-            let code = &set.codes[if s < n { s } else { 0 }];
-            drawn.codes[(s * batch + row) * latents..][..latents].copy_from_slice(code);
-            if s < n {
-                drawn.weights[s * batch + row] = (set.log_probs[s] + probs.first[s]).exp();
-                for t in 0..n {
-                    drawn.second[(row * k + s) * k + t] =
-                        (set.log_probs[t] + probs.second[s * n + t]).exp();
-                }
-            }
-        }
+        drawn.put(row, &beam::sample(log_probs, classes, k, noise))?;
     }
     Ok(drawn)
 }
+
+#[cfg(test)]
+mod tests;
