@@ -10,8 +10,8 @@
 
 #![expect(clippy::print_stdout, reason = "an example reports to the terminal")]
 
-use candle_core::{D, DType, Device, Result, Tensor};
-use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, VarBuilder, VarMap, linear, seq};
+use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use gumbel_core::{
     Generator, Iterations, SinkhornOptions, gumbel_sinkhorn, matching, soft_sort, uniform,
 };
@@ -51,32 +51,44 @@ fn lists(count: usize, n: usize, low: f64, g: &mut Generator) -> Result<Tensor> 
     uniform((count, n), DType::F32, &Device::Cpu, g)?.affine(1.0, low)
 }
 
-/// Trains, and gives the largest residual of the last step.
-fn train(n: usize, options: &SinkhornOptions) -> Result<(impl Module, f64)> {
-    // candle's initial weights cannot be seeded: these are drawn by our own generator.
-    let variables = VarMap::new();
-    let builder = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
-    let net = seq().add(linear(1, 32, builder.pp("hidden"))?).add_fn(|x| x.relu()).add(linear(
-        32,
-        n,
-        builder.pp("scores"),
-    )?);
-    let mut g = Generator::new(1);
-    let mut named: Vec<_> =
-        variables.data().lock().map_err(candle_core::Error::wrap)?.clone().into_iter().collect();
-    named.sort_by(|a, b| a.0.cmp(&b.0));
-    for (name, var) in named {
-        let bound = if name.starts_with("hidden") { 1.0 } else { 32f64.powf(-0.5) };
-        let draw = uniform(var.shape(), DType::F32, &Device::Cpu, &mut g)?;
-        var.set(&draw.affine(2.0 * bound, -bound)?)?;
+/// Two layers, `(1, 32, n)`; their weights are drawn by our own generator, which can be seeded.
+struct Net([Var; 4]);
+
+impl Net {
+    fn new(n: usize, g: &mut Generator) -> Result<Self> {
+        let mut draw = |shape: &[usize], bound: f64| {
+            let x = uniform(shape, DType::F32, &Device::Cpu, g)?;
+            Var::from_tensor(&x.affine(2.0 * bound, -bound)?)
+        };
+        let inner = 32f64.powf(-0.5);
+        Ok(Self([
+            draw(&[1, 32], 1.0)?,
+            draw(&[32], 1.0)?,
+            draw(&[32, n], inner)?,
+            draw(&[n], inner)?,
+        ]))
     }
+
+    /// A row of scores for each number: `(lists, n, n)`.
+    fn scores(&self, x: &Tensor) -> Result<Tensor> {
+        let Self([w, b, v, c]) = self;
+        let (lists, n) = x.dims2()?;
+        let hidden = x.reshape((lists * n, 1))?.matmul(w)?.broadcast_add(b)?.relu()?;
+        hidden.matmul(v)?.broadcast_add(c)?.reshape((lists, n, n))
+    }
+}
+
+/// Trains, and gives the largest residual of the last step.
+fn train(n: usize, options: &SinkhornOptions) -> Result<(Net, f64)> {
+    let mut g = Generator::new(1);
+    let net = Net::new(n, &mut g)?;
     let params = ParamsAdamW { lr: 0.1, weight_decay: 0.0, ..Default::default() };
-    let mut adam = AdamW::new(variables.all_vars(), params)?;
+    let mut adam = AdamW::new(net.0.to_vec(), params)?;
     let mut residual = 0.0;
     for _ in 0..STEPS {
         let x = lists(BATCH, n, 0.0, &mut g)?;
         let sorted = soft_sort(&x, 1.0, 1, true)?.matmul(&x.unsqueeze(D::Minus1)?)?;
-        let log_alpha = net.forward(&x.unsqueeze(D::Minus1)?)?.repeat((SAMPLES, 1, 1))?;
+        let log_alpha = net.scores(&x)?.repeat((SAMPLES, 1, 1))?;
         let result = gumbel_sinkhorn(&log_alpha, 1.0, options, false, &mut g)?;
         let x = x.unsqueeze(D::Minus1)?.repeat((SAMPLES, 1, 1))?;
         let guess = result.plan.transpose(1, 2)?.contiguous()?.matmul(&x)?;
@@ -87,9 +99,9 @@ fn train(n: usize, options: &SinkhornOptions) -> Result<(impl Module, f64)> {
     Ok((net, residual))
 }
 
-fn test(net: &impl Module, n: usize, low: f64) -> Result<String> {
+fn test(net: &Net, n: usize, low: f64) -> Result<String> {
     let x = lists(N_TEST, n, low, &mut Generator::new(2))?;
-    let scores = net.forward(&x.unsqueeze(D::Minus1)?)?;
+    let scores = net.scores(&x)?;
     // Scaling rows and columns changes no comparison of permutations: the scores need no Sinkhorn.
     let places = matching(&scores)?.to_vec2::<u32>()?;
     let (mut wrong, mut lists) = (0, 0);

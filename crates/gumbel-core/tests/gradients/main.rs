@@ -10,4 +10,5 @@ mod coverage;
 mod differences;
 mod estimators;
 mod masks;
+mod orders;
 mod table;

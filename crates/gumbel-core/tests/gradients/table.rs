@@ -13,6 +13,7 @@ use gumbel_core::{
 };
 
 use crate::estimators::estimators;
+use crate::orders::orders;
 
 type Function = dyn Fn(&[Tensor]) -> Result<Tensor>;
 
@@ -104,6 +105,7 @@ pub(crate) fn table() -> Vec<Entry> {
     all.extend(exact_distributions());
     all.extend(relaxed_categories());
     all.extend(relaxed_bits());
+    all.extend(orders());
     all.extend(estimators());
     all
 }

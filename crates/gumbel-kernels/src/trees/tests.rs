@@ -401,7 +401,8 @@ fn exact_law_of_the_sampler() {
             for (tree, p) in &exact.trees {
                 let got = law.get(tree).copied().unwrap_or(0.0);
                 assert!(
-                    (got - p).abs() <= 1e-12 * p + 1e-300,
+                    // Below that a weight on the way may have been subnormal.
+                    (got - p).abs() <= 1e-12 * p + 1e-200,
                     "{shape:?} {scores:?} {tree:?}: {got} {p}"
                 );
             }

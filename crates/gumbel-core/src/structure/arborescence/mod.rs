@@ -34,6 +34,21 @@ pub enum Roots {
 /// O(n³) for partition, marginals and samples (O(n²) for each sample after the first), O(n²) for the best tree (Chu and Liu
 /// 1965, Edmonds 1967). Samples are exact. A [perturbed](Structure::perturb) solution has another law than they have.
 /// A temperature may differ between edges.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use gumbel_core::structure::{Arborescence, Roots, Structure};
+///
+/// // Scores of the root and of three nodes as the parent of each.
+/// let scores = [[71f64, 0.0, 2.0, 65.0], [52.0, 32.0, 0.0, 16.0], [67.0, 46.0, 79.0, 0.0]];
+/// let scores = Tensor::new(&[scores], &Device::Cpu)?;
+/// for (roots, parents) in [(Roots::Multiple, [0, 0, 2]), (Roots::Single, [3, 0, 2])] {
+///     let best = Arborescence { roots }.solve(&scores)?;
+///     assert_eq!(Arborescence::parents(&best)?.to_vec2::<u32>()?, [parents]);
+/// }
+/// # Ok::<(), gumbel_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arborescence {
     /// How many children the root has.

@@ -38,9 +38,9 @@ pub(super) fn first_unreached(shape: TreeShape, scores: &[f64]) -> Option<usize>
 fn spread(set: &mut [bool], leads: impl Fn(usize, usize) -> bool) {
     let mut border: Vec<usize> = (0..set.len()).filter(|&u| set[u]).collect();
     while let Some(from) = border.pop() {
-        for to in 0..set.len() {
-            if !set[to] && leads(from, to) {
-                set[to] = true;
+        for (to, reached) in set.iter_mut().enumerate() {
+            if !*reached && leads(from, to) {
+                *reached = true;
                 border.push(to);
             }
         }

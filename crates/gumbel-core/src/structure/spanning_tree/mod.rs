@@ -19,6 +19,20 @@ use crate::{Error, Generator, Result, Temperature, uniform};
 /// partition, marginals and samples, O(n² ln n) for the best tree (Kruskal 1956). Samples are exact. A
 /// [perturbed](Structure::perturb) solution has another law: with four vertices and equal logits a star has probability 1/15, not 1/16.
 /// A temperature may differ between edges.
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use gumbel_core::Generator;
+/// use gumbel_core::structure::{SpanningTree, Structure};
+///
+/// let logits = Tensor::zeros((2, 6), DType::F64, &Device::Cpu)?; // two graphs of four vertices
+/// let log_counts = SpanningTree.log_partition(&logits)?.to_vec1::<f64>()?;
+/// assert!((log_counts[0] - 16f64.ln()).abs() < 1e-14);
+/// let trees = SpanningTree.sample(&logits, &mut Generator::new(0))?;
+/// assert_eq!(trees.sum(1)?.to_vec1::<f64>()?, [3.0, 3.0]);
+/// # Ok::<(), gumbel_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpanningTree;
 
