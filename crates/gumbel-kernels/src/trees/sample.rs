@@ -102,10 +102,13 @@ pub(super) fn sample<W: Weight<Scalar = f64>>(
             mark(&parent, k, u, &mut leads);
         }
         let first = usize::from(history.shape.single_root);
+        // Relative to the largest that is left: all of them may be far below those that are not.
         for v in 0..k {
-            weights[v] =
-                if v >= first && leads[v] { history.branch(k, v).to_scalar() } else { 0.0 };
+            let open = v >= first && leads[v];
+            weights[v] = if open { history.branch(k, v).ln() } else { f64::NEG_INFINITY };
         }
+        let top = weights[..k].iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        weights[..k].iter_mut().for_each(|weight| *weight = (*weight - top).exp());
         parent[k] = decide.choose(&weights[..k]);
     }
     for u in 1..=n {
