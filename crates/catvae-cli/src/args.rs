@@ -42,6 +42,12 @@ pub(crate) enum Command {
     Temperature(TemperatureArgs),
     /// Measure gradient estimators against a run's exact gradient (at most 16,384 codes)
     Estimators(EstimatorsArgs),
+    /// Print what makes a shell complete these commands, for example
+    /// catvae completions bash > ~/.local/share/bash-completion/completions/catvae
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -77,7 +83,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) settings: Flags,
     /// The same as --estimator st-gumbel-softmax: exact samples forward, the gradient of the relaxed ones backward
-    #[arg(long, conflicts_with = "estimator")]
+    #[arg(long, conflicts_with = "estimator", help_heading = "Model")]
     pub(crate) straight_through: bool,
     #[command(flatten)]
     pub(crate) schedule: ScheduleArgs,
@@ -88,13 +94,14 @@ pub(crate) struct TrainArgs {
 
 /// Which of these a schedule has stands in `commands/settings.rs`.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Temperature")]
 pub(crate) struct ScheduleArgs {
     /// How the temperature τ changes over the steps: not, along a line or half a cosine to --temperature-end,
     /// or as max(--temperature-end, τ·e^(−rate·step)) [default: constant]
     #[arg(long, value_name = "NAME", value_parser = ["constant", "linear", "cosine", "exponential"])]
     pub(crate) schedule: Option<String>,
     /// Temperature τ, at step 0 where a schedule changes it [default: 1]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, visible_alias = "tau", value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature: Option<f64>,
     /// Last or least τ of a schedule [default: 0.5]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
@@ -112,7 +119,7 @@ pub(crate) struct ScheduleArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The run folder
+    /// The run folder, or a path in it
     pub(crate) run: PathBuf,
     /// Which of the run's models
     #[arg(long, value_enum, default_value_t)]
@@ -142,7 +149,7 @@ pub(crate) struct EvaluateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SampleArgs {
-    /// The run folder
+    /// The run folder, or a path in it
     pub(crate) run: PathBuf,
     /// Which of the run's models
     #[arg(long, value_enum, default_value_t)]
@@ -156,9 +163,9 @@ pub(crate) struct SampleArgs {
     /// Fixes the codes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The picture
+    /// The picture [default: RUN/sample.png]
     #[arg(long, value_name = "FILE.png")]
-    pub(crate) out: PathBuf,
+    pub(crate) out: Option<PathBuf>,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: DeviceName,
@@ -168,9 +175,9 @@ pub(crate) struct SampleArgs {
 pub(crate) struct ReconstructArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// The picture
+    /// The picture [default: RUN/reconstructions.png]
     #[arg(long, value_name = "FILE.png")]
-    pub(crate) out: PathBuf,
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -192,14 +199,14 @@ pub(crate) struct EncodeArgs {
     /// Fixes the draws of --sampled
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The file: arrays `codes` (n, latents) and, where the images have labels, `labels` (n)
+    /// The file: arrays `codes` (n, latents) and, where the images have labels, `labels` (n) [default: RUN/codes.npz]
     #[arg(long, value_name = "FILE.npz")]
-    pub(crate) out: PathBuf,
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DecodeArgs {
-    /// The run folder
+    /// The run folder, or a path in it
     pub(crate) run: PathBuf,
     /// Which of the run's models
     #[arg(long, value_enum, default_value_t)]
@@ -210,9 +217,9 @@ pub(crate) struct DecodeArgs {
     /// Decode at most the first N codes
     #[arg(long, value_name = "N", default_value = "256")]
     pub(crate) limit: NonZeroUsize,
-    /// The picture
+    /// The picture [default: RUN/decoded.png]
     #[arg(long, value_name = "FILE.png")]
-    pub(crate) out: PathBuf,
+    pub(crate) out: Option<PathBuf>,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: DeviceName,
@@ -232,7 +239,7 @@ pub(crate) struct LatentsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExploreArgs {
-    /// The run folder
+    /// The run folder, or a path in it
     pub(crate) run: PathBuf,
     /// Another run on images of the same size, side by side with the first
     pub(crate) other: Option<PathBuf>,
@@ -258,9 +265,9 @@ pub(crate) struct TemperatureArgs {
     /// Fixes the samples
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The picture
+    /// The picture [default: temperature.png]
     #[arg(long, value_name = "FILE.png")]
-    pub(crate) out: PathBuf,
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -277,7 +284,13 @@ pub(crate) struct EstimatorsArgs {
     #[arg(long, value_name = "NAME,NAME,…", value_delimiter = ',')]
     pub(crate) only: Option<Vec<Estimator>>,
     /// Temperature τ of the estimators that have one
-    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        visible_alias = "tau",
+        value_name = "T",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     pub(crate) temperature: f64,
     /// Fixes the draws
     #[arg(long, value_name = "N", default_value_t = 0)]

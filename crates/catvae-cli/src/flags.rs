@@ -1,8 +1,10 @@
 //! The flags of `catvae train` that follow from the settings of a configuration.
 
+use std::ffi::OsStr;
+
 use anyhow::{Result, anyhow};
 use catvae_train::{Setting, TrainConfig};
-use clap::builder::ValueParser;
+use clap::builder::{PossibleValue, TypedValueParser, ValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
@@ -56,7 +58,14 @@ impl FromArgMatches for Flags {
 
 fn arg(setting: &'static Setting) -> Option<Arg> {
     let (name, value) = setting.flag?;
-    let arg = Arg::new(setting.key).long(name);
+    let heading = match setting.key.split('.').next() {
+        Some("data") => "Data",
+        Some("training") => "Training",
+        _ => "Model",
+    };
+    let arg = Arg::new(setting.key).long(name).help_heading(heading);
+    // The name in the configuration file is understood too.
+    let field = setting.key.rsplit('.').next().unwrap_or(name).replace('_', "-");
     let help = setting.help.trim();
     let Some(value) = value else {
         // The help says what is done by default.
@@ -68,11 +77,34 @@ fn arg(setting: &'static Setting) -> Option<Arg> {
         default if default.is_empty() => help.to_owned(),
         default => format!("{help} [default: {default}]"),
     };
-    let parse = |text: &str| -> Result<String, String> {
-        setting.set(&mut TrainConfig::default(), text).map(|()| text.to_owned())
-    };
-    let parser = ValueParser::new(parse);
+    let arg = if field == name { arg } else { arg.alias(field) };
+    let parser = ValueParser::new(Parser(setting));
     Some(arg.value_name(value).allow_negative_numbers(true).value_parser(parser).help(help))
+}
+
+/// Takes what the setting takes, and tells help and completions the names that it has.
+#[derive(Clone, Copy)]
+struct Parser(&'static Setting);
+
+impl TypedValueParser for Parser {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, Error> {
+        let parse = |text: &str| -> Result<String, String> {
+            self.0.set(&mut TrainConfig::default(), text).map(|()| text.to_owned())
+        };
+        parse.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
+        let names = self.0.names();
+        (!names.is_empty()).then(|| Box::new(names.into_iter().map(PossibleValue::new)) as _)
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +129,17 @@ mod tests {
             flags.apply(&mut config).unwrap();
             assert_eq!(config, TrainConfig::default(), "{}", setting.key);
         }
+    }
+
+    #[test]
+    fn a_name_in_capitals_and_the_name_of_the_file_are_understood() {
+        let command = Flags::augment_args(Command::new("test"));
+        let line = ["test", "--estimator", "REINMAX", "--learning-rate", "0.5"];
+        let matches = command.try_get_matches_from(line).unwrap();
+        let mut config = TrainConfig::default();
+        Flags::from_arg_matches(&matches).unwrap().apply(&mut config).unwrap();
+        assert_eq!(config.estimator.name(), "reinmax");
+        assert_eq!(config.training.learning_rate, 0.5);
     }
 
     #[test]

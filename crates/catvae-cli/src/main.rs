@@ -21,10 +21,10 @@ mod threads;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::args::{Cli, Command};
-use crate::progress::{printing_failed, warn};
+use crate::progress::{print_line, printing_failed, warn};
 
 /// Keeps large blocks for the next tensor of their size; the system's allocator gives them back and
 /// has every page faulted in anew.
@@ -60,6 +60,12 @@ fn obey(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Explore(args) => commands::explore::explore(args),
         Command::Temperature(args) => commands::temperature::temperature(args),
         Command::Estimators(args) => commands::estimators::estimators(args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "catvae", &mut script);
+            print_line(String::from_utf8_lossy(&script).trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

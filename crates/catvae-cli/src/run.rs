@@ -1,8 +1,8 @@
 //! Opening the model of a run folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use catvae_data::ImageSet;
 use catvae_model::CategoricalVae;
@@ -14,6 +14,8 @@ use crate::progress::warn;
 
 /// A trained model with the configuration of its run.
 pub(crate) struct OpenRun {
+    /// The run folder.
+    path: PathBuf,
     pub(crate) config: TrainConfig,
     pub(crate) model: CategoricalVae,
     /// Steps that the model was trained for.
@@ -23,7 +25,8 @@ pub(crate) struct OpenRun {
 impl OpenRun {
     /// Loads the checkpoint asked for; the newest one is the newest that is whole.
     pub(crate) fn open(path: &Path, which: CheckpointName, device: &Device) -> Result<Self> {
-        let run = RunDir::new(path);
+        let (path, which) = locate(path, which)?;
+        let run = RunDir::new(&path);
         let config = run.read_config()?;
         let checkpoints = run.checkpoints();
         let checkpoint = match which {
@@ -33,7 +36,12 @@ impl OpenRun {
             }
             CheckpointName::Best => checkpoints.load_best(&config.model, device)?,
         };
-        Ok(Self { config, model: checkpoint.model, step: checkpoint.position.step })
+        Ok(Self { path, config, model: checkpoint.model, step: checkpoint.position.step })
+    }
+
+    /// Where a result goes: where a flag says, or into the run folder.
+    pub(crate) fn out(&self, given: Option<&Path>, name: &str) -> PathBuf {
+        given.map_or_else(|| self.path.join(name), Path::to_owned)
     }
 
     /// Rows and columns of the run's images.
@@ -55,5 +63,54 @@ impl OpenRun {
             Part::Train => dataset.train,
             Part::Test => dataset.test,
         })
+    }
+}
+
+/// The run folder that a path lies in, and its best checkpoint where the path is that.
+fn locate(path: &Path, which: CheckpointName) -> Result<(PathBuf, CheckpointName)> {
+    let is_run = |folder: &&Path| folder.join("config.toml").is_file();
+    // As deep as a file of a checkpoint lies.
+    let Some(run) = path.ancestors().take(4).find(is_run) else {
+        return Ok((path.to_owned(), which));
+    };
+    let mut inside = path.strip_prefix(run).unwrap_or(path).iter();
+    let which = match (inside.next(), inside.next()) {
+        (Some(folder), Some(name)) if folder == "checkpoints" && name == "best" => {
+            CheckpointName::Best
+        }
+        (Some(folder), Some(_)) if folder == "checkpoints" => bail!(
+            "{} is one of the checkpoints of {}: name the run, and --checkpoint newest or best",
+            path.display(),
+            run.display()
+        ),
+        _ => which,
+    };
+    Ok((run.to_owned(), which))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_in_a_run_leads_to_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        std::fs::create_dir_all(run.join("checkpoints/best")).unwrap();
+        std::fs::write(run.join("config.toml"), "").unwrap();
+        for (inside, which) in [
+            ("", CheckpointName::Newest),
+            ("config.toml", CheckpointName::Newest),
+            ("checkpoints", CheckpointName::Newest),
+            ("checkpoints/best", CheckpointName::Best),
+            ("checkpoints/best/model.safetensors", CheckpointName::Best),
+        ] {
+            let found = locate(&run.join(inside), CheckpointName::Newest).unwrap();
+            assert_eq!(found, (run.clone(), which), "{inside}");
+        }
+        let other = locate(&run.join("checkpoints/step-000000001"), CheckpointName::Newest);
+        assert!(other.unwrap_err().to_string().contains("--checkpoint newest or best"));
+        // What is no run is named as it was given.
+        assert_eq!(locate(dir.path(), CheckpointName::Newest).unwrap().0, dir.path());
     }
 }

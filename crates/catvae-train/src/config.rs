@@ -64,7 +64,7 @@ section! {
         epochs: usize = 10, "epochs" "N", range AtLeastOne; may_change = true,
         /// Images in a step; the last one of an epoch may have fewer
         batch_size: usize = 100, "batch-size" "N", range AtLeastOne,
-        /// Update rule: adam, radam
+        /// Update rule
         optimizer: OptimizerKind = OptimizerKind::Adam, "optimizer" "NAME",
         /// Step size of the optimiser
         learning_rate: f64 = 1e-3, "lr" "X", range Positive,
@@ -98,7 +98,7 @@ const MODEL: &[Setting] = &[
         "model.network",
         "network",
         "NAME",
-        "Layers of encoder and decoder: mlp, conv, or a table such as '{ kind = \"conv\", channels = [16, 32] }'",
+        "Layers of encoder and decoder, by name or as a table such as '{ kind = \"conv\", channels = [16, 32] }'",
         |c| &mut c.model.network,
     ),
     checked(
@@ -108,20 +108,12 @@ const MODEL: &[Setting] = &[
         "Hidden widths of the network's fully connected layers; the decoder mirrors them",
         |c| c.model.network.hidden(),
     ),
-    checked(
-        "model.likelihood",
-        "likelihood",
-        "NAME",
-        "The law of the pixels: bernoulli, continuous-bernoulli",
-        |c| &mut c.model.likelihood,
-    ),
-    checked(
-        "model.logits",
-        "logits",
-        "NAME",
-        "After the encoder's last layer: linear, relu",
-        |c| &mut c.model.logits,
-    ),
+    checked("model.likelihood", "likelihood", "NAME", "The law of the pixels", |c| {
+        &mut c.model.likelihood
+    }),
+    checked("model.logits", "logits", "NAME", "What follows the encoder's last layer", |c| {
+        &mut c.model.logits
+    }),
 ];
 
 /// A setting whose range is checked by its own type.
@@ -140,7 +132,7 @@ const ESTIMATOR: &[Setting] = &[checked(
     "estimator",
     "estimator",
     "NAME",
-    "How a gradient gets through the discrete sample; a wrong name lists the right ones",
+    "How a gradient gets through the discrete sample; some take parameters, as in gumbel-rao:draws=100",
     |c| &mut c.estimator,
 )];
 

@@ -36,12 +36,19 @@ impl Setting {
         Self::all().find(|setting| setting.key == key)
     }
 
-    /// Sets the value from text. Its range is checked by [`TrainConfig::check`].
+    /// The names that it takes; empty where it takes something else.
+    pub fn names(&self) -> Vec<&'static str> {
+        (self.field)(&mut TrainConfig::default()).names()
+    }
+
+    /// Sets the value from text; upper and lower case are one in a name. Its range is checked by
+    /// [`TrainConfig::check`].
     ///
     /// # Errors
     /// What the text must be.
     pub fn set(&self, config: &mut TrainConfig, text: &str) -> std::result::Result<(), String> {
-        (self.field)(config).read(text)
+        let name = self.names().into_iter().find(|name| name.eq_ignore_ascii_case(text));
+        (self.field)(config).read(name.unwrap_or(text))
     }
 
     /// The default as text; empty where there is none.
@@ -85,6 +92,10 @@ pub(crate) trait Field {
     fn number(&self) -> Option<Number> {
         None
     }
+    /// What it can be, where that is a list.
+    fn names(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// Types that are written as they are parsed, and the number that each is.
@@ -115,7 +126,21 @@ fields! {
     bool,
     String,
     Binarization,
-    Estimator,
+}
+
+impl Field for Estimator {
+    fn read(&mut self, text: &str) -> std::result::Result<(), String> {
+        *self = text.parse().map_err(|error| format!("{error}"))?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        Self::ALL.map(Self::name).into()
+    }
 }
 
 impl Field for PathBuf {
@@ -159,8 +184,12 @@ impl Field for Vec<usize> {
 
 /// Names as the file has them.
 macro_rules! named_fields {
-    ($($type:ty),+) => {$(
+    ($($type:ty: $names:expr),+ $(,)?) => {$(
         impl Field for $type {
+            fn names(&self) -> Vec<&'static str> {
+                $names.to_vec()
+            }
+
             fn read(&mut self, text: &str) -> std::result::Result<(), String> {
                 *self = from_name(text)?;
                 Ok(())
@@ -174,7 +203,11 @@ macro_rules! named_fields {
     )+};
 }
 
-named_fields!(OptimizerKind, LogitsActivation, Likelihood);
+named_fields! {
+    OptimizerKind: ["adam", "radam"],
+    LogitsActivation: ["linear", "relu"],
+    Likelihood: Likelihood::NAMES,
+}
 
 /// The name of a kind, with its defaults, or a table of TOML.
 impl Field for NetworkConfig {
@@ -189,6 +222,10 @@ impl Field for NetworkConfig {
 
     fn show(&self) -> String {
         self.name().to_owned()
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        Self::NAMES.to_vec()
     }
 }
 

@@ -46,7 +46,8 @@ pub(crate) fn decode(args: &DecodeArgs) -> Result<ExitCode> {
     for (i, pixels) in pictures::pixel_means(&run.model, &z)?.iter().enumerate() {
         grid.put(i / cols, i % cols, pixels);
     }
-    grid.save(&args.out)?;
-    print_line(&format!("{}: {n_codes} images", args.out.display()));
+    let out = run.out(args.out.as_deref(), "decoded.png");
+    grid.save(&out)?;
+    print_line(&format!("{}: {n_codes} images", out.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -40,14 +40,10 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
         let values = labels.iter().map(|&label| i64::from(label)).collect();
         arrays.push(Array { name: "labels", shape: vec![images.len()], values });
     }
-    write_file(&args.out, &npz_bytes(&arrays)?)?;
+    let out = run.out(args.out.as_deref(), "codes.npz");
+    write_file(&out, &npz_bytes(&arrays)?)?;
     let labels =
         images.labels().map_or(String::new(), |labels| format!(" and labels ({})", labels.len()));
-    print_line(&format!(
-        "{}: codes ({}, {}){labels} as int64",
-        args.out.display(),
-        shape[0],
-        shape[1]
-    ));
+    print_line(&format!("{}: codes ({}, {}){labels} as int64", out.display(), shape[0], shape[1]));
     Ok(ExitCode::SUCCESS)
 }

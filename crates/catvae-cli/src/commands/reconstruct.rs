@@ -17,7 +17,8 @@ pub(crate) fn reconstruct(args: &ReconstructArgs) -> Result<ExitCode> {
     let test = run.images(&args.run, Part::Test)?;
     let mut generator = Generator::new(run.config.training.seed).stream(stream::PICTURES);
     let binarization = run.config.data.binarization;
-    pictures::reconstructions(&run.model, &test, binarization, &device, &mut generator, &args.out)?;
-    print_line(&format!("{}", args.out.display()));
+    let out = run.out(args.out.as_deref(), "reconstructions.png");
+    pictures::reconstructions(&run.model, &test, binarization, &device, &mut generator, &out)?;
+    print_line(&format!("{}", out.display()));
     Ok(ExitCode::SUCCESS)
 }

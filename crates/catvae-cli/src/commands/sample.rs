@@ -16,7 +16,8 @@ pub(crate) fn sample(args: &SampleArgs) -> Result<ExitCode> {
     let run = OpenRun::open(&args.run, args.checkpoint, &device)?;
     let mut generator = Generator::new(args.seed).stream(stream::PICTURES);
     let size = (args.rows.get(), args.cols.get());
-    pictures::samples(&run.model, size, run.image_shape()?, &device, &mut generator, &args.out)?;
-    print_line(&format!("{}", args.out.display()));
+    let out = run.out(args.out.as_deref(), "sample.png");
+    pictures::samples(&run.model, size, run.image_shape()?, &device, &mut generator, &out)?;
+    print_line(&format!("{}", out.display()));
     Ok(ExitCode::SUCCESS)
 }

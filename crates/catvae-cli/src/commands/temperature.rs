@@ -1,5 +1,6 @@
 //! `catvae temperature`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -37,7 +38,8 @@ pub(crate) fn temperature(args: &TemperatureArgs) -> Result<ExitCode> {
         });
     }
     let figure = TemperatureFigure { categories: n_categories, probs: PROBS.to_vec(), panels };
-    draw_temperature(&figure, &args.out)?;
-    print_line(&format!("{}", args.out.display()));
+    let out = args.out.as_deref().unwrap_or(Path::new("temperature.png"));
+    draw_temperature(&figure, out)?;
+    print_line(&format!("{}", out.display()));
     Ok(ExitCode::SUCCESS)
 }
