@@ -88,7 +88,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) schedule: ScheduleArgs,
     /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = None)]
     pub(crate) device: DeviceName,
 }
 
