@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use catvae_train::write_atomically;
 use image::{GrayImage, ImageFormat, Luma};
 
@@ -11,6 +11,8 @@ use image::{GrayImage, ImageFormat, Luma};
 const GAP: u32 = 2;
 /// Every pixel becomes a square of this side, so that 28x28 images can be looked at.
 const SCALE: u32 = 3;
+/// Pixels of a side from which on pictures are not magnified.
+const LARGE: u32 = 2048;
 /// Grey of the gaps: apart from the images' black, but quiet.
 const GAP_GREY: u8 = 48;
 
@@ -31,8 +33,7 @@ impl Grid {
         let side = |n: usize, pixels: usize| -> Option<u32> {
             let pitch = u32::try_from(pixels).ok()?.checked_add(GAP)?;
             let total = u32::try_from(n).ok()?.checked_mul(pitch)?.checked_add(GAP)?;
-            total.checked_mul(SCALE).filter(|&s| s <= 1 << 16)?;
-            Some(total)
+            Some(total).filter(|&side| side <= 1 << 15)
         };
         let (width, height) =
             side(cols, image_cols).zip(side(rows, image_rows)).with_context(|| {
@@ -56,11 +57,13 @@ impl Grid {
         }
     }
 
-    /// Writes the PNG, making its folder where it is missing.
+    /// Writes the PNG.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let (width, height) = self.picture.dimensions();
-        let scaled = GrayImage::from_fn(width * SCALE, height * SCALE, |x, y| {
-            *self.picture.get_pixel(x / SCALE, y / SCALE)
+        // Large images can be looked at as they are.
+        let scale = if width.max(height) > LARGE { 1 } else { SCALE };
+        let scaled = GrayImage::from_fn(width * scale, height * scale, |x, y| {
+            *self.picture.get_pixel(x / scale, y / scale)
         });
         let mut bytes = std::io::Cursor::new(Vec::new());
         scaled.write_to(&mut bytes, ImageFormat::Png).context("cannot encode the picture")?;
@@ -68,14 +71,26 @@ impl Grid {
     }
 }
 
-/// Writes a result file in one step, making its folder where it is missing. A link is followed, and what is no
-/// regular file, such as `/dev/null` or a pipe, is written into: neither is replaced.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Makes the folder of a result where it is missing, and refuses a name that promises another format.
+pub(crate) fn prepare(path: &Path, extension: &str) -> Result<()> {
+    if path.extension().is_some_and(|found| !found.eq_ignore_ascii_case(extension)) {
+        let better = path.with_extension(extension);
+        bail!(
+            "{}: what is written there is {extension}; name it {}",
+            path.display(),
+            better.display()
+        );
+    }
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+        _ => return Ok(()),
     };
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
+}
+
+/// Writes a result file in one step. A link is followed, and what is no regular file, such as `/dev/null` or a pipe, is
+/// written into: neither is replaced.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
     match fs::canonicalize(path) {
         Ok(target) if target.is_file() => Ok(write_atomically(&target, bytes)?),
@@ -95,6 +110,7 @@ mod tests {
     fn images_land_at_their_place() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/grid.png");
+        prepare(&path, "png").unwrap();
         let mut grid = Grid::new(2, 3, [2, 4]).unwrap();
         grid.put(1, 2, &[0.0, 0.25, 0.5, 0.75, 1.0, 2.0, -1.0, 0.0]);
         grid.save(&path).unwrap();
@@ -106,6 +122,25 @@ mod tests {
         assert_eq!([at(14, 7), at(15, 7), at(16, 7), at(17, 7)], [255, 255, 0, 0]);
         assert_eq!(at(0, 0), GAP_GREY);
         assert!(!dir.path().join("new/grid.png.incoming").exists());
+    }
+
+    #[test]
+    fn a_name_that_promises_another_format_is_refused() {
+        for name in ["new/a.jpg", "new/a.tar.gz"] {
+            let error = prepare(Path::new(name), "png").unwrap_err().to_string();
+            assert!(error.contains("png") && !Path::new("new").exists(), "{error}");
+        }
+        for name in ["/dev/null", "a.PNG", "a"] {
+            prepare(Path::new(name), "png").unwrap();
+        }
+    }
+
+    #[test]
+    fn large_images_are_not_magnified() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("grid.png");
+        Grid::new(1, 2, [3, 1100]).unwrap().save(&path).unwrap();
+        assert_eq!(image::image_dimensions(&path).unwrap(), (2206, 7));
     }
 
     #[test]

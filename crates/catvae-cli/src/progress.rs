@@ -1,5 +1,6 @@
 //! What a person sees of a run in training: a bar for the epoch, a line for each that is done.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -117,7 +118,7 @@ static FAILED: OnceLock<io::Error> = OnceLock::new();
 
 /// Writes a line to stdout. Where that fails, [`printing_failed`] tells it at the end.
 pub(crate) fn print_line(text: &str) {
-    if let Err(error) = writeln!(io::stdout(), "{text}") {
+    if let Err(error) = writeln!(io::stdout(), "{}", visible(text)) {
         FAILED.get_or_init(|| error);
     }
 }
@@ -133,7 +134,20 @@ pub(crate) fn printing_failed(reader_may_go: bool) -> Option<&'static io::Error>
 
 /// Writes a line to stderr. A log that cannot be written must not end a run.
 pub(crate) fn warn(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", visible(text));
+}
+
+/// The text with its control characters written out: names and messages of a stranger's files must not steer the
+/// terminal.
+fn visible(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n';
+    match text.contains(steers) {
+        false => text.into(),
+        true => text
+            .chars()
+            .map(|c| if steers(c) { c.escape_default().to_string() } else { c.to_string() })
+            .collect(),
+    }
 }
 
 /// A path as a shell takes it for one word.
@@ -185,6 +199,12 @@ mod tests {
         assert_eq!(cell(5, 2, -1234.56), "-1235");
         assert_eq!(cell(9, 2, 5e37), "   5.0e37");
         assert_eq!(cell(5, 2, -5e37), "-5e37");
+    }
+
+    #[test]
+    fn control_characters_are_written_out() {
+        assert_eq!(visible("τ = 1\n  µ"), "τ = 1\n  µ");
+        assert_eq!(visible("\u{1b}]0;x\u{7}\r\u{9b}1m"), "\\u{1b}]0;x\\u{7}\\r\\u{9b}1m");
     }
 
     #[test]

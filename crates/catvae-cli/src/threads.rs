@@ -40,9 +40,13 @@ pub(crate) fn start(flag: Option<NonZeroUsize>) -> Result<()> {
         0 => ThreadPoolBuilder::new().num_threads(1).use_current_thread(),
         _ => ThreadPoolBuilder::new().num_threads(n_threads),
     };
-    // A failure here is one of the first use as well, and told there.
-    let _ = pool.build_global();
-    Ok(())
+    let built = pool.build_global();
+    // It cannot be tried twice in one process, and whoever uses the pool then ends the program.
+    #[cfg(unix)]
+    if built.is_err() && n_threads > 1 {
+        start_again(1);
+    }
+    built.context("the system gives no threads")
 }
 
 /// What the variable says; 0 stands for the number of cores.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
@@ -17,7 +17,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::durable::{create_dir_synced, sync_dir, write_synced};
+use crate::durable::{create_child_synced, open_regular, sync_dir, write_synced};
 use crate::error::io;
 use crate::sums::Sums;
 use crate::{Error, Moments, Optimizer, OptimizerKind, Result};
@@ -190,7 +190,7 @@ impl Checkpoints {
 
     /// Writes a checkpoint as `name`, in place of the one of that name if there is one.
     fn write(&self, name: &str, snapshot: &Snapshot<impl Model>) -> Result<PathBuf> {
-        create_dir_synced(&self.path)?;
+        create_child_synced(&self.path)?;
         self.clear_leftovers()?;
         let place = self.path.join(name);
         let incoming = self.path.join(format!("{INCOMING}{name}"));
@@ -202,7 +202,11 @@ impl Checkpoints {
                     return Err(io("cannot replace", &place)(std::io::Error::other(message)));
                 }
                 let outgoing = self.path.join(format!("{OUTGOING}{name}"));
-                fs::rename(&place, &outgoing).map_err(io("cannot rename", &place))?;
+                match fs::rename(&place, &outgoing) {
+                    // In a container, a folder that came with its image cannot be moved, but removed.
+                    Err(error) if error.kind() == ErrorKind::CrossesDevices => remove(&place)?,
+                    moved => moved.map_err(io("cannot rename", &place))?,
+                }
             }
             fs::rename(&incoming, &place).map_err(io("cannot rename to", &place))
         });
@@ -425,7 +429,12 @@ fn to_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<Vec<u8>> 
 fn files_in(folder: &Path) -> impl Fn(&str) -> Result<Vec<u8>> {
     move |file| {
         let path = folder.join(file);
-        fs::read(&path).map_err(io("cannot read", &path))
+        let read = open_regular(&path).and_then(|mut file| {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        read.map_err(io("cannot read", &path))
     }
 }
 

@@ -27,12 +27,21 @@ pub(crate) fn create_dir_synced(path: &Path) -> Result<()> {
         Error::Io { action, source, .. } => Error::Io { action, path: path.to_owned(), source },
         error => error,
     })?;
+    create_child_synced(path)
+}
+
+/// Makes a folder whose parent is there, and waits until its entry is on the disk. In a run that goes on, a parent that
+/// is missing was removed, and must not come back.
+pub(crate) fn create_child_synced(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
     match fs::create_dir(path) {
         // Another process was faster; it may not have synced yet.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => (),
         made => made.map_err(io("cannot create", path))?,
     }
-    sync_dir(parent)
+    sync_dir(path.parent().unwrap_or(Path::new("")))
 }
 
 /// Waits until the entries of a folder are on the disk: a rename is durable only after this.
@@ -41,7 +50,11 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     // Other systems have no way to sync a folder, and no need of it.
     #[cfg(unix)]
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(io("cannot sync", path))?;
+    match File::open(path).and_then(|dir| dir.sync_all()) {
+        // Nor have some file systems, such as those of a network. What they promise is all there is.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {}
+        synced => synced.map_err(io("cannot sync", path))?,
+    }
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
@@ -54,6 +67,14 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     replace_file(path, |file| file.write_all(bytes)).map_err(io("cannot write", path))?;
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Opens a regular file. Opening a pipe in its place would wait for a writer, and a device may have no end.
+pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
+    match path.metadata()?.is_file() {
+        true => File::open(path),
+        false => Err(std::io::Error::other("it is no regular file")),
+    }
 }
 
 /// The path with something after its name.

@@ -1,12 +1,12 @@
 //! One object per epoch, and the file that they are kept in.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::durable::{sync_dir, with_suffix, write_atomically};
+use crate::durable::{open_regular, sync_dir, with_suffix, write_atomically};
 use crate::error::io;
 use crate::{Error, Result};
 
@@ -94,13 +94,13 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`], and [`Error::MetricsLine`] for any other line that is no such object.
     pub fn read(&self) -> Result<Vec<EpochMetrics>> {
-        self.lines()?.into_iter().collect()
+        self.lines()?.into_iter().map(|(_, line)| line).collect()
     }
 
-    /// Every whole line.
-    fn lines(&self) -> Result<Vec<Result<EpochMetrics>>> {
+    /// Every whole line, as it stands and as it reads.
+    fn lines(&self) -> Result<Vec<(Vec<u8>, Result<EpochMetrics>)>> {
         let path = &self.path;
-        let file = match File::open(path) {
+        let file = match open_regular(path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(io("cannot open", path)(error)),
@@ -108,11 +108,12 @@ impl Metrics {
         let mut lines = Vec::new();
         for (i, bytes) in WholeLines(BufReader::new(file)).enumerate() {
             let bytes = bytes.map_err(io("cannot read", path))?;
-            lines.push(serde_json::from_slice(&bytes).map_err(|error| Error::MetricsLine {
+            let line = serde_json::from_slice(&bytes).map_err(|error| Error::MetricsLine {
                 path: path.clone(),
                 line: i + 1,
                 message: error.to_string(),
-            }));
+            });
+            lines.push((bytes, line));
         }
         Ok(lines)
     }
@@ -124,21 +125,19 @@ impl Metrics {
     /// [`Error::Io`].
     pub fn set_damage_aside(&self) -> Result<Option<PathBuf>> {
         let lines = self.lines()?;
-        if lines.iter().all(Result::is_ok) {
+        if lines.iter().all(|(_, line)| line.is_ok()) {
             return Ok(None);
         }
         let aside = with_suffix(&self.path, ".damaged");
         std::fs::copy(&self.path, &aside).map_err(io("cannot write", &aside))?;
-        self.replace(lines.iter().flatten())?;
+        self.keep(lines.into_iter().filter(|(_, line)| line.is_ok()))?;
         Ok(Some(aside))
     }
 
-    fn replace<'a>(&self, epochs: impl Iterator<Item = &'a EpochMetrics>) -> Result<()> {
-        let mut text = String::new();
-        for metrics in epochs {
-            text.push_str(&line_of(&self.path, metrics)?);
-        }
-        write_atomically(&self.path, text.as_bytes())
+    /// Replaces the file by some of its lines, as they stand: a newer version may have written more than is read.
+    fn keep(&self, lines: impl Iterator<Item = (Vec<u8>, Result<EpochMetrics>)>) -> Result<()> {
+        let kept: Vec<_> = lines.map(|(bytes, _)| bytes).collect();
+        write_atomically(&self.path, &kept.concat())
     }
 
     /// Whether no epoch before this one has a test objective as low as its.
@@ -161,9 +160,14 @@ impl Metrics {
         if !self.path.exists() {
             return Ok(());
         }
-        self.replace(self.read()?.iter().filter(|m| m.step <= step))
+        self.read()?;
+        let up_to_here = |line: &Result<EpochMetrics>| line.as_ref().is_ok_and(|m| m.step <= step);
+        self.keep(self.lines()?.into_iter().filter(|(_, line)| up_to_here(line)))
     }
 }
+
+/// No line that a run writes is as long. What stands in the place of one need not fit into memory.
+const LONGEST_LINE: u64 = 1 << 16;
 
 /// Lines with their ends. A last one without its end was torn by a crash, and is none.
 struct WholeLines(BufReader<File>);
@@ -173,8 +177,10 @@ impl Iterator for WholeLines {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut line = Vec::new();
-        match self.0.read_until(b'\n', &mut line) {
+        match self.0.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
             Ok(_) if line.ends_with(b"\n") => Some(Ok(line)),
+            // Damage, and what follows the part is read as the next line.
+            Ok(n) if n as u64 == LONGEST_LINE => Some(Ok(line)),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         }
@@ -239,6 +245,37 @@ mod tests {
         assert_eq!(metrics.read().unwrap(), [epoch(1)]);
         metrics.append(&epoch(2)).unwrap();
         assert_eq!(metrics.read().unwrap(), [epoch(1), epoch(2)]);
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_stays_in_the_lines_that_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let metrics = Metrics::new(&path);
+        for i in 1..=2 {
+            metrics.append(&epoch(i)).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap().replace("{", "{\"perplexity\":2.5,");
+        std::fs::write(&path, &text).unwrap();
+        metrics.truncate_after(600).unwrap();
+        let first = text.lines().next().unwrap().to_owned() + "\n";
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
+    }
+
+    #[test]
+    fn a_line_without_end_is_damage_and_read_in_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let metrics = Metrics::new(&path);
+        metrics.append(&epoch(1)).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.extend([b' '; 5 << 16]);
+        bytes.push(b'\n');
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(metrics.read().is_err());
+        let aside = metrics.set_damage_aside().unwrap().unwrap();
+        assert_eq!(std::fs::read(aside).unwrap(), bytes);
+        assert_eq!(metrics.read().unwrap(), [epoch(1)]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use catvae_model::ModelSettings;
 
@@ -21,7 +22,10 @@ pub struct RunDir {
 #[derive(Debug)]
 pub struct LockedRun {
     run: RunDir,
-    lock: File,
+    /// The folder itself; `None` where folders cannot be opened.
+    folder: Option<File>,
+    /// `None` on a file system without locks.
+    lock: Mutex<Option<File>>,
 }
 
 impl Deref for LockedRun {
@@ -63,10 +67,20 @@ impl LockedRun {
     /// # Errors
     /// [`Error::RunVanished`].
     fn check_is_there(&self) -> Result<()> {
-        match is_same_file(&self.lock, &self.lock_path()) {
-            true => Ok(()),
-            false => Err(Error::RunVanished { path: self.path.clone() }),
+        if !self.folder.as_ref().is_none_or(|folder| is_same_file(folder, &self.path)) {
+            return Err(Error::RunVanished { path: self.path.clone() });
         }
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // A cleaner of old files may have taken the lock alone.
+        if lock.as_ref().is_some_and(|lock| !is_same_file(lock, &self.lock_path())) {
+            *lock = self.run.take_lock()?;
+        }
+        Ok(())
+    }
+
+    /// Whether other processes are kept out: some file systems have no locks.
+    pub fn keeps_others_out(&self) -> bool {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Writes something into the folder. Where that fails because the folder vanishes meanwhile, it is
@@ -114,6 +128,11 @@ impl RunDir {
     /// [`Error::Locked`]; [`Error::Io`] when the folder cannot be made or written to.
     pub fn lock(&self) -> Result<LockedRun> {
         create_dir_synced(&self.path)?;
+        let lock = Mutex::new(self.take_lock()?);
+        Ok(LockedRun { run: self.clone(), folder: File::open(&self.path).ok(), lock })
+    }
+
+    fn take_lock(&self) -> Result<Option<File>> {
         let path = self.lock_path();
         // A link would lead out of the folder, and opening a pipe would wait for its other end.
         if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
@@ -122,8 +141,9 @@ impl RunDir {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(io("cannot write", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(LockedRun { run: self.clone(), lock: file }),
+            Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Err(Error::Locked { path: self.path.clone() }),
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(None),
             Err(TryLockError::Error(error)) => Err(io("cannot lock", &path)(error)),
         }
     }
@@ -137,7 +157,11 @@ impl RunDir {
     /// # Errors
     /// [`Error::NoRun`] when the folder holds no run; those of [`RunConfig::read`].
     pub fn read_config<M: ModelSettings>(&self) -> Result<RunConfig<M>> {
-        RunConfig::read(&self.config_path()).map_err(|error| match error {
+        let path = self.config_path();
+        if path.metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(io("cannot read", &path)(std::io::Error::other("it is no regular file")));
+        }
+        RunConfig::read(&path).map_err(|error| match error {
             Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
                 Error::NoRun { path: self.path.clone() }
             }
@@ -146,7 +170,14 @@ impl RunDir {
     }
 }
 
-/// Whether the open file still lies at `path`.
+/// Whether the error means that there are no locks, and not that this one failed.
+fn has_no_locks(error: &std::io::Error) -> bool {
+    // ENOLCK, which the standard library has no name for.
+    let no_locks = if cfg!(target_os = "linux") { 37 } else { 77 };
+    error.kind() == ErrorKind::Unsupported || (cfg!(unix) && error.raw_os_error() == Some(no_locks))
+}
+
+/// Whether the open file or folder still lies at `path`.
 #[cfg(unix)]
 fn is_same_file(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -156,7 +187,7 @@ fn is_same_file(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Other systems keep an open file's folder from being removed.
+/// Other systems keep what is open from being removed.
 #[cfg(not(unix))]
 fn is_same_file(_file: &File, path: &Path) -> bool {
     path.exists()
@@ -193,6 +224,21 @@ mod tests {
         let other = run.lock().unwrap();
         assert!(locked.check_is_there().is_err());
         other.check_is_there().unwrap();
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_lock_that_was_removed_is_taken_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::new(dir.path().join("run"));
+        let locked = run.lock().unwrap();
+        std::fs::remove_file(run.lock_path()).unwrap();
+        locked.check_is_there().unwrap();
+        assert!(matches!(run.lock(), Err(Error::Locked { .. })));
+        // Unless another process was faster.
+        std::fs::remove_file(run.lock_path()).unwrap();
+        let _other = run.lock().unwrap();
+        assert!(matches!(locked.check_is_there(), Err(Error::Locked { .. })));
     }
 
     #[test]

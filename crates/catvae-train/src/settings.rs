@@ -98,6 +98,25 @@ pub(crate) trait Field {
     }
 }
 
+impl Field for f64 {
+    fn read(&mut self, text: &str) -> std::result::Result<(), String> {
+        *self = text.parse().map_err(|error| format!("{error}"))?;
+        Ok(())
+    }
+
+    /// Without hundreds of zeros.
+    fn show(&self) -> String {
+        match self.abs() {
+            1e-4..1e7 | 0.0 => self.to_string(),
+            _ => format!("{self:e}"),
+        }
+    }
+
+    fn number(&self) -> Option<Number> {
+        Some(Number::Real(*self))
+    }
+}
+
 /// Types that are written as they are parsed, and the number that each is.
 macro_rules! fields {
     ($($type:ty $(= $number:expr)?),+ $(,)?) => {$(
@@ -122,7 +141,6 @@ macro_rules! fields {
 fields! {
     usize = |n| Number::Integer(n as u64),
     u64 = Number::Integer,
-    f64 = Number::Real,
     bool,
     String,
     Binarization,

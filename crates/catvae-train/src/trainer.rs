@@ -283,7 +283,7 @@ impl<S: ModelSettings> Trainer<S> {
                 neg_elbo: loss.bce + loss.kl,
                 temperature,
                 images_per_batch: self.config.training.batch_size as f64,
-                images_per_second: position.n_images as f64 / position.train_seconds,
+                images_per_second: position.n_images as f64 / measured(position.train_seconds),
             };
             let epoch_goes_on = position.batches_done < n_batches;
             let due = checkpoint_every > 0 && position.step.is_multiple_of(checkpoint_every);
@@ -367,6 +367,7 @@ impl<S: ModelSettings> Trainer<S> {
         };
         let position = &self.position;
         let n_images = position.n_images as f64;
+        let seconds = measured(position.train_seconds);
         let (bce, kl) = (position.sum_bce / n_images, position.sum_kl / n_images);
         let metrics = EpochMetrics {
             epoch,
@@ -382,9 +383,9 @@ impl<S: ModelSettings> Trainer<S> {
             test_neg_elbo: test.map(|t| t.neg_elbo),
             test_bce: test.map(|t| t.bce),
             test_kl: test.map(|t| t.kl),
-            train_seconds: position.train_seconds,
-            step_ms: 1e3 * position.train_seconds / position.batches_done as f64,
-            images_per_second: n_images / position.train_seconds,
+            train_seconds: seconds,
+            step_ms: 1e3 * seconds / position.batches_done as f64,
+            images_per_second: n_images / seconds,
         };
         self.position = Position { step: position.step, epochs_done: epoch, ..Position::default() };
         Ok(metrics)
@@ -421,6 +422,11 @@ impl<S: ModelSettings> Trainer<S> {
         let _ = on_event(Event::Checkpoint(&path));
         Ok(path)
     }
+}
+
+/// A time that rates can be computed from, also where the clock stood still: no infinity may get into the metrics.
+fn measured(seconds: f64) -> f64 {
+    seconds.max(1e-9)
 }
 
 /// The step on slices, where the model is made of layers and lies on the CPU.
@@ -527,6 +533,18 @@ mod tests {
             trainer.config.training.unrelaxed = false;
             trainer.step(&batch, 100.0).unwrap();
         }
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_leaves_metrics_that_can_be_read_again() {
+        let data = digits_with(3, 4, 1);
+        let model = ModelConfig::mlp([28, 28], &[3], [2, 2]);
+        let mut trainer =
+            Trainer::new(TrainConfig { model, ..TrainConfig::default() }, Device::Cpu).unwrap();
+        trainer.position =
+            Position { step: 1, batches_done: 1, n_images: 4, ..Position::default() };
+        let metrics = trainer.finish_epoch(&data).unwrap();
+        assert!(metrics.images_per_second.is_finite() && metrics.step_ms > 0.0, "{metrics:?}");
     }
 
     #[test]

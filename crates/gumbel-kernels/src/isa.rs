@@ -122,10 +122,32 @@ impl<'a> Side<'a> {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// What [`Isa::best`] gives on this thread, for tests of the public functions.
+    static FORCED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) };
+}
+
 impl Isa {
     /// The fastest instruction set of this processor.
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn best() -> Self {
+        #[cfg(test)]
+        if let Some(forced) = FORCED.get() {
+            return forced;
+        }
+        Self::detected()
+    }
+
+    /// Runs `body` as on a processor that has this instruction set at most.
+    #[cfg(test)]
+    pub(crate) fn force(self, body: impl FnOnce()) {
+        FORCED.set(Some(self));
+        body();
+        FORCED.set(None);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn detected() -> Self {
         if let Some(token) = Avx512::detect() {
             Isa::Avx512(token)
         } else if let Some(token) = Avx2::detect() {
@@ -135,15 +157,13 @@ impl Isa {
         }
     }
 
-    /// The fastest instruction set of this processor.
     #[cfg(target_arch = "aarch64")]
-    pub(crate) fn best() -> Self {
+    fn detected() -> Self {
         Neon::detect().map_or(Isa::Portable(Portable), Isa::Neon)
     }
 
-    /// The fastest instruction set of this processor.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    pub(crate) fn best() -> Self {
+    fn detected() -> Self {
         Isa::Portable(Portable)
     }
 

@@ -84,6 +84,9 @@ mod elementwise;
 mod error;
 mod exp64;
 mod gemm;
+#[cfg(test)]
+#[cfg(all(unix, not(miri)))]
+mod guard_pages;
 mod gumbel;
 mod gumbel_softmax;
 mod isa;

@@ -9,7 +9,7 @@ use catvae_model::Model;
 use gumbel_core::{Generator, gumbel_max};
 
 use crate::args::EncodeArgs;
-use crate::grid::write_file;
+use crate::grid::{prepare, write_file};
 use crate::pictures;
 use crate::progress::print_line;
 use crate::run::OpenRun;
@@ -18,6 +18,7 @@ use crate::run::OpenRun;
 const BATCH: usize = 1000;
 
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
+    prepare(&args.out, "npz")?;
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let images = run.images(&args.run, args.part)?;

@@ -10,11 +10,15 @@ use gumbel_core::estimators::Estimator;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{EstimatorsArgs, Part};
+use crate::grid::prepare;
 use crate::plot::{EstimatorRow, draw_estimators};
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
+    if let Some(path) = &args.out {
+        prepare(path, "png")?;
+    }
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let images = run.images(&args.run, Part::Test)?.take(args.limit.get());
@@ -85,11 +89,11 @@ fn choose(args: &EstimatorsArgs, lab: &EstimatorLab<'_, CategoricalVae>) -> Resu
         None => Ok(Estimator::ALL.into_iter().filter(|&e| lab.takes(e)).collect()),
         Some(chosen) => {
             for &estimator in chosen {
-                ensure!(
-                    lab.takes(estimator),
-                    "{estimator} cannot be measured here: disarm needs two categories, \
-                     and enumeration is what the others are measured against"
-                );
+                let reason = match estimator {
+                    Estimator::Enumeration => "it is what the others are measured against",
+                    _ => "it needs two categories",
+                };
+                ensure!(lab.takes(estimator), "{estimator} cannot be measured here: {reason}");
             }
             Ok(chosen.clone())
         }

@@ -7,11 +7,13 @@ use catvae_train::stream;
 use gumbel_core::Generator;
 
 use crate::args::{Part, ReconstructArgs};
+use crate::grid::prepare;
 use crate::pictures;
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn reconstruct(args: &ReconstructArgs) -> Result<ExitCode> {
+    prepare(&args.out, "png")?;
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let test = run.images(&args.run, Part::Test)?;

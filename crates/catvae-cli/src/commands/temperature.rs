@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use gumbel_core::{Generator, Temperature, gumbel_noise, gumbel_softmax_with_noise};
 
 use crate::args::TemperatureArgs;
+use crate::grid::prepare;
 use crate::plot::{TemperatureFigure, TemperaturePanel, draw_temperature};
 use crate::progress::print_line;
 
@@ -21,6 +22,7 @@ const N_SAMPLES: usize = 10_000;
 const N_SHOWN: usize = 3;
 
 pub(crate) fn temperature(args: &TemperatureArgs) -> Result<ExitCode> {
+    prepare(&args.out, "png")?;
     let n_categories = PROBS.len();
     let logits =
         Tensor::new(&PROBS, &Device::Cpu)?.log()?.broadcast_as((N_SAMPLES, n_categories))?;

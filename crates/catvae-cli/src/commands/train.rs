@@ -60,6 +60,12 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
+    if !run.keeps_others_out() {
+        let path = run.path().display();
+        warn(&format!(
+            "warning: the file system of {path} has no locks: see to it that no other process trains into it"
+        ));
+    }
     introduce(&config, &dataset, &run)?;
     let mut progress =
         Progress::start(config.training.epochs, config.estimator.samples_are_exact());
@@ -213,11 +219,29 @@ struct Gallery<'a> {
 
 impl Gallery<'_> {
     fn draw(&self, model: &CategoricalVae, metrics: &EpochMetrics) -> Result<()> {
+        let path = self.run.path();
+        if is_pictured(metrics.epoch, self.config.training.epochs) {
+            self.draw_images(model, metrics.epoch)?;
+        }
+        plot::draw_curves(&self.run.metrics().read()?, &path.join("curves.png"))
+            .context("cannot draw curves.png")
+    }
+
+    fn draw_images(&self, model: &CategoricalVae, epoch: usize) -> Result<()> {
         let test = &self.dataset.test;
-        let file = format!("epoch-{:03}.png", metrics.epoch);
+        let file = format!("epoch-{epoch:03}.png");
+        let path = self.run.path();
+        for name in ["samples", "reconstructions"] {
+            match fs::create_dir(path.join(name)) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
+                // The run folder itself is not made again: who removed it does not want it.
+                made => {
+                    made.with_context(|| format!("cannot create {}", path.join(name).display()))?
+                }
+            }
+        }
         // The same codes and draws in every epoch: the pictures show one thing getting better.
         let mut generator = Generator::new(self.config.training.seed).stream(stream::PICTURES);
-        let path = self.run.path();
         pictures::samples(
             model,
             (8, 8),
@@ -235,8 +259,23 @@ impl Gallery<'_> {
             self.device,
             &mut generator,
             &reconstructions,
-        )?;
-        plot::draw_curves(&self.run.metrics().read()?, &path.join("curves.png"))
-            .context("cannot draw curves.png")
+        )
+    }
+}
+
+/// Whether an epoch's images are drawn: each of the first 99, then each tenth, from 1000 on each hundredth, and so on,
+/// and the last. Long runs need not fill a disk with pictures that nobody tells apart.
+fn is_pictured(epoch: usize, n_epochs: usize) -> bool {
+    epoch == n_epochs || epoch.is_multiple_of(10_usize.pow(epoch.max(10).ilog10() - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_runs_draw_fewer_pictures() {
+        let n_pictures = |n_epochs| (1..=n_epochs).filter(|&i| is_pictured(i, n_epochs)).count();
+        assert_eq!([1, 99, 105, 10_000].map(n_pictures), [1, 99, 101, 99 + 90 + 90 + 1]);
     }
 }

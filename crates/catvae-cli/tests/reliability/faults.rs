@@ -168,3 +168,53 @@ fn a_second_process_is_refused_until_the_first_is_dead() {
     let epochs = load_whole(&place.run()).position.epochs_done + 1;
     place.ok(&format!("{TINY} --resume --epochs {epochs}"));
 }
+
+#[test]
+fn where_folders_cannot_be_synced_or_files_locked_a_run_is_still_trained() {
+    if !can("failing system calls", &["strace", "-o", "/dev/null", "true"]) {
+        return;
+    }
+    let place = Place::new();
+    let folders = ["-P", ".", "-P", "run", "-P", "run/checkpoints"];
+    for (inject, paths, warning) in [
+        ("inject=flock:error=ENOLCK", &[][..], "has no locks"),
+        ("inject=flock:error=ENOSYS", &[], "has no locks"),
+        ("inject=fsync:error=EINVAL", &folders, ""),
+    ] {
+        fs::create_dir_all(place.path("run/checkpoints")).unwrap();
+        fs::remove_dir_all(place.path("run")).unwrap();
+        let strace = [&["strace", "-f", "-qq", "-o", "trace", "-e", inject], paths].concat();
+        let output = place.started_by(&strace, &format!("{TINY} --epochs 1")).output().unwrap();
+        assert!(output.status.success(), "{inject}: {}", stderr(&output));
+        assert!(stderr(&output).contains(warning), "{inject}: {}", stderr(&output));
+        assert!(fs::read_to_string(place.path("trace")).unwrap().contains("INJECTED"), "{inject}");
+        load_whole(&place.run());
+    }
+}
+
+#[test]
+fn a_best_checkpoint_that_cannot_be_moved_is_replaced_all_the_same() {
+    if !can("failing system calls", &["strace", "-o", "/dev/null", "true"]) {
+        return;
+    }
+    let place = Place::new();
+    place.ok(&format!("{TINY} --epochs 1"));
+    // What an overlay says of a folder that lies in a lower layer.
+    let strace = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "trace",
+        "-P",
+        "run/checkpoints/best",
+        "-e",
+        "inject=rename:error=EXDEV:when=1",
+    ];
+    let line = format!("{TINY} --resume --epochs 2");
+    let output = place.started_by(&strace, &line).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(fs::read_to_string(place.path("trace")).unwrap().contains("INJECTED"));
+    place.ok("evaluate run --checkpoint best");
+    assert_eq!(leftovers(&place.run()), Vec::<String>::new());
+}

@@ -7,18 +7,22 @@ use crate::place::{Place, TINY, assert_metrics_are_whole, leftovers, load_whole,
 /// Kills of an ordinary test run; `CATVAE_KILLS` asks for more.
 const KILLS: usize = 40;
 
+/// Knuth's linear congruential generator: always the same moments, as far as a machine allows.
+fn moments() -> impl FnMut(u64) -> Duration {
+    let mut random = 11_u64;
+    move |most| {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Duration::from_micros((random >> 33) % most)
+    }
+}
+
 #[test]
 fn killed_at_random_moments_no_checkpoint_is_torn_and_the_run_ends_as_if_nothing_had_been() {
     let n_kills = std::env::var("CATVAE_KILLS").map_or(KILLS, |n| n.parse().unwrap());
     let place = Place::new();
     let run = place.run();
-    // Knuth's linear congruential generator: always the same moments, as far as a machine allows.
-    let mut random = 11_u64;
-    let mut micros = |most: u64| {
-        random =
-            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Duration::from_micros((random >> 33) % most)
-    };
+    let mut micros = moments();
     let (mut step, mut n_inside, mut n_epochs) = (0, 0, 0);
     for kill in 0..n_kills {
         let resume = if run.holds_run() && step > 0 { " --resume" } else { "" };
@@ -66,6 +70,50 @@ fn killed_at_random_moments_no_checkpoint_is_torn_and_the_run_ends_as_if_nothing
     let whole = load_whole(&catvae_train::RunDir::new(place.path("whole")));
     let killed = load_whole(&run);
     assert_eq!(killed.position.step, whole.position.step);
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let [killed, whole] = [&killed, &whole].map(|c| std::fs::read(c.path.join(file)).unwrap());
+        assert!(killed == whole, "{file} differs from that of an uninterrupted run");
+    }
+}
+
+#[test]
+fn killed_before_its_first_checkpoint_a_run_begins_again_as_if_nothing_had_been() {
+    let n_kills = std::env::var("CATVAE_KILLS").map_or(KILLS, |n| n.parse().unwrap()) / 4;
+    let place = Place::new();
+    let run = place.run();
+    // An epoch of many steps, and no checkpoint in it.
+    let line = format!("{} --epochs 1", TINY.replace("--batch-size 4", "--batch-size 1"));
+    let mut micros = moments();
+    let (mut n_early, mut n_begun) = (0, 0);
+    for _ in 0..n_kills {
+        let resume = if run.holds_run() { " --resume" } else { "" };
+        let mut child = place.catvae(&format!("{line}{resume}")).spawn().unwrap();
+        std::thread::sleep(micros(70_000));
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            matches!(output.status.code(), None | Some(0)),
+            "{}",
+            crate::place::stderr(&output)
+        );
+        assert_metrics_are_whole(run.path());
+        if run.checkpoints().list().unwrap().is_empty() {
+            n_early += 1;
+            n_begun += usize::from(run.holds_run());
+        } else {
+            std::fs::remove_dir_all(run.path()).unwrap();
+        }
+    }
+    assert!(n_early > n_kills / 2 && n_begun > 0, "{n_early} of {n_kills} came early");
+    eprintln!(
+        "{n_early} kills before the first checkpoint, {n_begun} of them in a run that had begun"
+    );
+
+    let resume = if run.holds_run() { " --resume" } else { "" };
+    place.ok(&format!("{line}{resume}"));
+    place.ok(&line.replace("--out run", "--out whole"));
+    let whole = load_whole(&catvae_train::RunDir::new(place.path("whole")));
+    let killed = load_whole(&run);
     for file in ["model.safetensors", "optimizer.safetensors"] {
         let [killed, whole] = [&killed, &whole].map(|c| std::fs::read(c.path.join(file)).unwrap());
         assert!(killed == whole, "{file} differs from that of an uninterrupted run");

@@ -8,6 +8,7 @@ mod faults;
 mod injected;
 mod kills;
 mod place;
+mod readers;
 mod signals;
 mod starts;
 mod strangers;

@@ -95,3 +95,41 @@ fn a_result_is_written_into_a_device_or_pipe_and_through_a_link() {
     let error = fails(&place, "sample run --out folder");
     assert!(error.contains("folder"), "{error}");
 }
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_an_error_and_nobody_waits_for_it() {
+    let place = Place::new();
+    place.ok(&format!("{TINY} --epochs 1"));
+    let resume = format!("{TINY} --resume --epochs 2");
+    for (file, line) in [
+        ("run/checkpoints/step-000000128/state.json", "evaluate run"),
+        ("run/checkpoints/step-000000128/model.safetensors", "evaluate run"),
+        ("run/checkpoints/step-000000128/optimizer.safetensors", &resume),
+        ("run/metrics.jsonl", &resume),
+        ("run/.lock", &resume),
+        ("run/config.toml", "sample run --out s.png"),
+        ("codes.npz", "decode run --codes codes.npz --out d.png"),
+    ] {
+        let [file, aside] = [file, "aside"].map(|name| place.path(name));
+        let was_there = fs::rename(&file, &aside).is_ok();
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        let output = place.started_by(&["timeout", "20"], line).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}: {}", file.display(), stderr(&output));
+        assert!(stderr(&output).contains("regular file"), "{}", stderr(&output));
+        fs::remove_file(&file).unwrap();
+        if was_there {
+            fs::rename(&aside, &file).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_stranger_wrote_does_not_steer_the_terminal() {
+    let place = Place::new();
+    place.ok(&format!("{TINY} --epochs 1"));
+    let config = place.run().config_path();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"tiny\"", "\"\\u001b]0;pwned\\u0007\"")).unwrap();
+    let error = fails(&place, "evaluate run --data-dir data");
+    assert!(error.contains("pwned") && !error.contains(['\u{1b}', '\u{7}']), "{error:?}");
+}
