@@ -71,8 +71,9 @@ impl Grid {
     }
 }
 
-/// Makes the folder of a result where it is missing, and refuses a name that promises another format.
-pub(crate) fn prepare(path: &Path, extension: &str) -> Result<()> {
+/// Makes the folder of a result that was named where it is missing, and refuses a name that promises another format.
+pub(crate) fn prepare(path: Option<&Path>, extension: &str) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
     if path.extension().is_some_and(|found| !found.eq_ignore_ascii_case(extension)) {
         let better = path.with_extension(extension);
         bail!(
@@ -110,7 +111,7 @@ mod tests {
     fn images_land_at_their_place() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/grid.png");
-        prepare(&path, "png").unwrap();
+        prepare(Some(&path), "png").unwrap();
         let mut grid = Grid::new(2, 3, [2, 4]).unwrap();
         grid.put(1, 2, &[0.0, 0.25, 0.5, 0.75, 1.0, 2.0, -1.0, 0.0]);
         grid.save(&path).unwrap();
@@ -127,11 +128,11 @@ mod tests {
     #[test]
     fn a_name_that_promises_another_format_is_refused() {
         for name in ["new/a.jpg", "new/a.tar.gz"] {
-            let error = prepare(Path::new(name), "png").unwrap_err().to_string();
+            let error = prepare(Some(Path::new(name)), "png").unwrap_err().to_string();
             assert!(error.contains("png") && !Path::new("new").exists(), "{error}");
         }
         for name in ["/dev/null", "a.PNG", "a"] {
-            prepare(Path::new(name), "png").unwrap();
+            prepare(Some(Path::new(name)), "png").unwrap();
         }
     }
 

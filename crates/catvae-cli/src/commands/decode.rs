@@ -17,7 +17,7 @@ use crate::run::OpenRun;
 const COLUMNS: usize = 16;
 
 pub(crate) fn decode(args: &DecodeArgs) -> Result<ExitCode> {
-    prepare(&args.out, "png")?;
+    prepare(args.out.as_deref(), "png")?;
     let device = args.device.open()?;
     let run = OpenRun::open(&args.run, args.checkpoint, &device)?;
     let (n_latents, n_categories) = (run.config.model.n_latents, run.config.model.n_categories);

@@ -16,9 +16,7 @@ use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
-    if let Some(path) = &args.out {
-        prepare(path, "png")?;
-    }
+    prepare(args.out.as_deref(), "png")?;
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let images = run.images(&args.run, Part::Test)?.take(args.limit.get());

@@ -13,7 +13,7 @@ use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn reconstruct(args: &ReconstructArgs) -> Result<ExitCode> {
-    prepare(&args.out, "png")?;
+    prepare(args.out.as_deref(), "png")?;
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let test = run.images(&args.run, Part::Test)?;

@@ -13,7 +13,7 @@ use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn sample(args: &SampleArgs) -> Result<ExitCode> {
-    prepare(&args.out, "png")?;
+    prepare(args.out.as_deref(), "png")?;
     let device = args.device.open()?;
     let run = OpenRun::open(&args.run, args.checkpoint, &device)?;
     let mut generator = Generator::new(args.seed).stream(stream::PICTURES);

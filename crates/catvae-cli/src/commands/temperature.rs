@@ -22,7 +22,7 @@ const N_SAMPLES: usize = 10_000;
 const N_SHOWN: usize = 3;
 
 pub(crate) fn temperature(args: &TemperatureArgs) -> Result<ExitCode> {
-    prepare(&args.out, "png")?;
+    prepare(args.out.as_deref(), "png")?;
     let n_categories = PROBS.len();
     let logits =
         Tensor::new(&PROBS, &Device::Cpu)?.log()?.broadcast_as((N_SAMPLES, n_categories))?;
