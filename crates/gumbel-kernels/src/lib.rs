@@ -90,6 +90,7 @@ mod guard_pages;
 mod gumbel;
 mod gumbel_softmax;
 mod isa;
+mod k_subset;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx2;
 #[cfg(target_arch = "x86_64")]
@@ -130,6 +131,9 @@ pub use elementwise::{exp, ln, sigmoid, softplus};
 pub use error::LengthError;
 pub use gumbel::GumbelStream;
 pub use gumbel_softmax::{SampleError, gumbel_argmax, gumbel_one_hot, gumbel_softmax};
+pub use k_subset::{
+    k_hot, k_subset_log_partition, k_subset_marginals, k_subset_sample, k_subset_vjp,
+};
 pub use kl::{kl_to_uniform, neg_entropy};
 pub use linear::{
     Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
