@@ -76,6 +76,7 @@ mod adam;
 mod argmax;
 mod bernoulli;
 mod chacha;
+mod chain;
 mod conditional;
 mod continuous_bernoulli;
 mod conv;
@@ -123,6 +124,10 @@ pub use adam::{AdamOptions, AdamParameter, AdamStep, adam_update};
 pub use argmax::{argmax, one_hot_argmax, perturb};
 pub use bernoulli::bernoulli_nll;
 pub use chacha::WordStream;
+pub use chain::{
+    ChainShape, Real, chain_dead_ends, chain_gumbel_crf, chain_gumbel_crf_vjp, chain_log_partition,
+    chain_marginals, chain_mode, chain_sample, chain_vjp,
+};
 pub use conditional::conditional_softmax_vjp;
 pub use continuous_bernoulli::continuous_bernoulli_nll;
 pub use conv::{ConvShape, channel_sums, conv2d_adjoint, conv2d_forward, conv2d_weight_gradient};

@@ -12,6 +12,7 @@
 //! | [`Gumbel`] | real numbers | pathwise | on the line | yes | all | yes |
 //! | [`PlackettLuce`] | rankings | by [`PlackettLuce::rsample_permutation`] | mass | up to 20 items | mode | up to 20 items |
 //! | [`PlackettLuceSubset`] | k-hot vectors | – | mass | – | mode | – |
+//! | [`Gibbs`] | codes of a [structure](crate::structure) | pathwise, relaxed or hard | mass | yes | all | yes |
 //!
 //! [`StraightThrough`] gives four of them exact samples with a gradient; [`Independent`] makes one distribution over
 //! vectors of independent variables. [`Distribution`] is what they all have in common.
@@ -36,6 +37,7 @@ mod distribution;
 mod bernoulli;
 mod categorical;
 mod exp_relaxed_one_hot_categorical;
+mod gibbs;
 mod gumbel;
 mod logit_relaxed_bernoulli;
 mod one_hot_categorical;
@@ -56,6 +58,8 @@ pub use bernoulli::Bernoulli;
 pub use categorical::Categorical;
 pub use distribution::Distribution;
 pub use exp_relaxed_one_hot_categorical::ExpRelaxedOneHotCategorical;
+pub use gibbs::Gibbs;
+pub(crate) use gibbs::{check_lambda, implicit_mle};
 pub use gumbel::Gumbel;
 pub use independent::Independent;
 pub use logit_relaxed_bernoulli::LogitRelaxedBernoulli;

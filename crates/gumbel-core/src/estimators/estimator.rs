@@ -140,6 +140,7 @@ registry! {
     unordered_set::UnorderedSet { samples: usize },
     disarm::DisArm,
     rebar::Rebar,
+    implicit_mle::ImplicitMle { lambda: f64 },
     enumeration::Enumeration,
 }
 

@@ -35,6 +35,7 @@
 //! | [`unordered_set`] | exact, different | none | below `rloo` for few likely codes | n | none |
 //! | [`disarm`] | exact, binary | none | below `rloo` with 2 | 2 | none |
 //! | [`rebar`] | exact and relaxed | none | by the relaxation | 2 | 0.1 to 1 |
+//! | [`implicit-mle`](Estimator::ImplicitMle) | exact | by λ | grows as λ falls | 1 | none |
 //! | [`enumeration`] | every code | none | none | K^N | none |
 //!
 //! "First order" means: exact where the loss is linear in each latent. The ranges of τ are those that trained
@@ -52,7 +53,7 @@
 //! Every one gives masked classes (logits of `-inf`) gradient exactly zero.
 //!
 //! # Other codes than categories
-//! `gumbel-softmax`, `st-gumbel-softmax`, `straight-through`, `gumbel-rao`, `reinforce`, `rloo` and `enumeration` are made of
+//! `gumbel-softmax`, `st-gumbel-softmax`, `straight-through`, `gumbel-rao`, `reinforce`, `rloo`, `implicit-mle` and `enumeration` are made of
 //! what every [structure](crate::structure) has, and take all of them: [`Estimator::propose_on`]. `disarm` takes bits and two
 //! categories, the others categories.
 
@@ -71,6 +72,7 @@ mod fini;
 mod gapped_straight_through;
 mod gumbel_rao;
 mod gumbel_softmax;
+mod implicit_mle;
 mod rebar;
 mod reinforce;
 mod reinmax;

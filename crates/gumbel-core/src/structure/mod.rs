@@ -11,6 +11,8 @@ mod arborescence;
 pub(crate) mod bits;
 pub(crate) mod categories;
 pub(crate) mod host;
+mod k_subset;
+mod linear_chain;
 mod spanning_tree;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,11 @@ use crate::{Error, Generator, Result, Temperature, gumbel_noise};
 pub use arborescence::{Arborescence, Roots};
 pub use bits::Bits;
 pub use categories::{Categories, all_codes};
+pub use k_subset::{
+    KSubset, gumbel_top_k, gumbel_top_k_with_noise, successive_softmax,
+    successive_softmax_with_noise,
+};
+pub use linear_chain::{ChainOptions, Hmm, LinearChain};
 pub use spanning_tree::SpanningTree;
 
 /// A set of codes, with the operations that general estimators are made of.
