@@ -550,7 +550,9 @@ mod tests {
     #[test]
     fn the_step_on_slices_is_the_one_in_candles_operations() {
         assert_same("relaxed", |_| ());
-        for estimator in Estimator::ALL {
+        // The gradient of implicit MLE jumps where two codes are equally good: there rounding decides.
+        let smooth = |e: &Estimator| !matches!(e, Estimator::ImplicitMle { .. });
+        for estimator in Estimator::ALL.into_iter().filter(smooth) {
             // Few enough codes to enumerate, and the two categories that disarm is for.
             let code = match estimator {
                 Estimator::Enumeration => [3, 4],

@@ -37,6 +37,8 @@
 //!   `gflops`, and `peak_gflops`, the rate of multiply-adds in registers on all threads. Ours alone.
 //! - `gumbel_softmax_AxBxC`: a relaxed sample over the last axis at τ = 1 with fresh noise, and the gradient of the
 //!   logits for a fixed upstream gradient.
+//! - `structured_chain_*`, `structured_subset_*`: 64 chains of 100 labels out of 20 with scores for every edge, 64 subsets of 10 of
+//!   1,000 items. `marginals` with the log-partition, `relaxed` samples with noise and gradient, exact `sample`s.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Our side of `cargo xtask bench --peers`: the training step and the relaxed sampler, timed on request.
+//! Our side of `cargo xtask bench --peers`: the training step, the relaxed sampler and structured variables, timed on request.
 //!
 //! The protocol is described in xtask/src/bench/side.rs. To try it by hand:
 //!
@@ -11,6 +11,7 @@
 mod machine;
 mod sampler;
 mod step;
+mod structured;
 mod timing;
 
 use std::io::{BufRead, Write};
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use sampler::{SHAPES, Sampler};
 use step::Step;
+use structured::{Structured, WORK};
 use timing::Iterate;
 
 /// The system's allocator gives blocks of megabytes back at once, and candle's backward pass makes several of the
@@ -48,6 +50,7 @@ fn main() -> Result<()> {
     let names: Vec<_> = [STEP.to_owned(), BREAKDOWN.to_owned()]
         .into_iter()
         .chain(SHAPES.iter().map(|shape| Sampler::name(shape)))
+        .chain(WORK.map(str::to_owned))
         .collect();
     reply(&json!({
         "side": "catvae",
@@ -56,7 +59,7 @@ fn main() -> Result<()> {
         "names": names,
     }))?;
 
-    let mut bench = Bench { images, step: None, samplers: Vec::new() };
+    let mut bench = Bench { images, step: None, samplers: Vec::new(), structured: None };
     for line in std::io::stdin().lock().lines() {
         let answer = bench.answer(&line?);
         reply(&answer.unwrap_or_else(|error| json!({ "error": error.to_string() })))?;
@@ -78,6 +81,7 @@ struct Bench {
     images: PathBuf,
     step: Option<Step>,
     samplers: Vec<(String, Sampler)>,
+    structured: Option<(&'static str, Structured)>,
 }
 
 impl Bench {
@@ -97,6 +101,9 @@ impl Bench {
             answer["breakdown"] = step.breakdown();
             return Ok(answer);
         }
+        if let Some(&work) = WORK.iter().find(|&&work| work == name) {
+            return timing::measure(name, self.structured(work)?, seconds);
+        }
         timing::measure(name, self.sampler(name)?, seconds)
     }
 
@@ -107,6 +114,15 @@ impl Bench {
             self.step = Some(step);
         }
         self.step.as_mut().ok_or_else(|| "no step".into())
+    }
+
+    fn structured(&mut self, name: &'static str) -> Result<&mut Structured> {
+        if self.structured.as_ref().is_none_or(|(known, _)| *known != name) {
+            let mut structured = Structured::new(name)?;
+            timing::warm_up(&mut structured)?;
+            self.structured = Some((name, structured));
+        }
+        self.structured.as_mut().map(|(_, s)| s).ok_or_else(|| "no structure".into())
     }
 
     fn sampler(&mut self, name: &str) -> Result<&mut Sampler> {

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::Result;
+use crate::op::read_slices;
 
 /// Calls `kernel` with the elements of the inputs in row-major order, as f64, and with zeros of the given shape to write
 /// to. The result has the dtype and the device of the first input, and no history.
@@ -23,6 +24,28 @@ pub(crate) fn on_host<const N: usize>(
     kernel(lists.each_ref().map(Vec::as_slice), &mut out)?;
     let out = Tensor::from_vec(out, shape, &Device::Cpu)?;
     Ok(out.to_dtype(inputs[0].dtype())?.to_device(inputs[0].device())?)
+}
+
+/// One of the two functions on the elements in row-major order: without a copy, where they are f32 on the CPU.
+pub(crate) fn read<R>(
+    x: &Tensor,
+    single: impl FnOnce(&[f32]) -> Result<R>,
+    double: impl FnOnce(&[f64]) -> Result<R>,
+) -> Result<R> {
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        return read_slices([&x.detach()], |[x]| single(x));
+    }
+    double(&values(x)?)
+}
+
+/// Whether there is a logit of `-inf`.
+pub(crate) fn has_masks(x: &Tensor) -> Result<bool> {
+    // Without a branch for each value.
+    read(
+        x,
+        |x| Ok(x.iter().fold(false, |any, &x| any | (x == f32::NEG_INFINITY))),
+        |x| Ok(x.iter().fold(false, |any, &x| any | (x == f64::NEG_INFINITY))),
+    )
 }
 
 /// The elements in row-major order.

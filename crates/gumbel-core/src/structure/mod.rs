@@ -5,7 +5,8 @@
 //! log-partition `A` makes it sum to one. Everything else follows: the marginals `μ(θ) = E z` are the gradient
 //! of `A`, `z − μ(θ)` is the gradient of `ln p(z)`, and `μ((θ + noise) / τ)` is a relaxed code.
 //!
-//! The [estimators](crate::estimators) that need no more than this are written once, for every [`Structure`].
+//! The [estimators](crate::estimators) that need no more than this are written once, for every [`Structure`], and so is the distribution,
+//! [`Gibbs`](crate::distributions::Gibbs). `docs/structured.md` says which to take.
 
 mod arborescence;
 pub(crate) mod bits;
@@ -16,6 +17,11 @@ mod linear_chain;
 mod spanning_tree;
 #[cfg(test)]
 mod tests;
+
+/// The guide's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/structured.md")]
+mod guide {}
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -217,6 +223,7 @@ pub(crate) fn constant(tau: &Temperature, logits: &Tensor) -> Result<Temperature
 /// `x / τ`.
 fn divide(x: &Tensor, tau: &Temperature) -> Result<Tensor> {
     Ok(match tau {
+        Temperature::Fixed(1.0) => x.clone(),
         Temperature::Fixed(tau) => (x / *tau)?,
         Temperature::Tensor(tau) => x.broadcast_div(tau)?,
     })

@@ -92,9 +92,15 @@ pub fn chain_dead_ends<S: Real>(
 ) -> Result<(), LengthError> {
     shape.check(scores, first.len())?;
     first.par_iter_mut().enumerate().for_each_init(Row::default, |row, (r, out)| {
-        let k = shape.labels;
-        row.reach(k, shape.row(r, scores));
-        *out = row.dead_end().unwrap_or(shape.steps);
+        let scores = shape.row(r, scores);
+        let lowest = S::constant(f64::NEG_INFINITY);
+        // Without a branch for each value: few rows have masks.
+        let masked = scores.iter().fold(false, |any, &x| any | (x == lowest));
+        *out = shape.steps;
+        if masked {
+            row.reach(shape.labels, scores);
+            *out = row.dead_end().unwrap_or(shape.steps);
+        }
     });
     Ok(())
 }

@@ -73,7 +73,7 @@ impl<S: Real> Row<S> {
                 sums.iter_mut().zip(before).for_each(|(sum, &e)| *sum += e);
             }
             for (next, sum) in next.iter_mut().zip(&mut sums) {
-                *next = *next + sum.ln();
+                *next += sum.ln();
                 *sum = S::constant(1.0) / if *sum > zero { *sum } else { S::constant(1.0) };
             }
             for before in before.chunks_exact_mut(k) {
@@ -163,8 +163,8 @@ impl<S: Real> Row<S> {
         self.shifts.clear();
         self.shifts.resize(self.length, zero);
         let lowest = S::constant(f64::NEG_INFINITY);
-        for j in 0..k {
-            self.tangents[j] = if self.alpha[j] > lowest { grad[j] } else { zero };
+        for ((tangent, &g), &a) in self.tangents.iter_mut().zip(&grad[..k]).zip(&self.alpha) {
+            *tangent = if a > lowest { g } else { zero };
         }
         for t in 1..self.length {
             let (done, next) = self.tangents.split_at_mut(t * k);

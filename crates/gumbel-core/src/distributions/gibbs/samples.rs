@@ -7,6 +7,7 @@ use crate::checks::check_float;
 use crate::distributions::shapes::{expand, expand_to_noise, sample_dims};
 use crate::op::{allowed, with_gradient, zero_where_masked};
 use crate::structure::Structure;
+use crate::structure::host::has_masks;
 use crate::{Error, Generator, Result, Temperature, straight_through};
 
 impl<S: Structure + ?Sized> Gibbs<S> {
@@ -58,12 +59,22 @@ impl<S: Structure + ?Sized> Gibbs<S> {
         tau.check()?;
         check_float(noise, "noise")?;
         let logits = expand_to_noise(&self.logits, noise)?;
-        let allowed = allowed(&logits)?;
+        let noise = noise.to_dtype(logits.dtype())?;
+        let masks = if has_masks(&logits)? { Some(allowed(&logits)?) } else { None };
         // Zeros stand for masked entries until the division is done: they give no gradient to τ.
-        let scores = (zero_where_masked(&logits)? + noise.to_dtype(logits.dtype())?)?;
-        let scores = allowed.where_cond(&scores, &scores.zeros_like()?)?;
-        let masks = scores.zeros_like()?.affine(1.0, f64::NEG_INFINITY)?;
+        let scores = match &masks {
+            None => (&logits + noise)?,
+            Some(masks) => {
+                let scores = (zero_where_masked(&logits)? + noise)?;
+                masks.where_cond(&scores, &scores.zeros_like()?)?
+            }
+        };
+        let mask = |x: &Tensor| match &masks {
+            None => Ok(x.clone()),
+            Some(masks) => masks.where_cond(x, &x.zeros_like()?.affine(1.0, f64::NEG_INFINITY)?),
+        };
         let divided = match &tau {
+            Temperature::Fixed(1.0) => scores.clone(),
             Temperature::Fixed(tau) => (&scores / *tau)?,
             Temperature::Tensor(tau) => {
                 let mismatch = |_| Error::ShapeMismatch {
@@ -75,11 +86,11 @@ impl<S: Structure + ?Sized> Gibbs<S> {
                 scores.div(&tau.broadcast_as(logits.shape()).map_err(mismatch)?)?
             }
         };
-        let soft = self.finish(&self.marginals_of(&allowed.where_cond(&divided, &masks)?)?)?;
+        let soft = self.finish(&self.marginals_of(&mask(&divided)?)?)?;
         if !hard {
             return Ok(soft);
         }
-        let scores = self.flat(&allowed.where_cond(&scores.detach(), &masks)?)?;
+        let scores = self.flat(&mask(&scores.detach())?)?;
         let code = self.structure.solve(&scores)?.reshape(logits.shape())?;
         straight_through(&self.finish(&code)?, &soft)
     }

@@ -282,7 +282,7 @@ fn relaxed_samples_tend_to_codes_and_to_the_mean_of_all() {
 fn samples_have_the_frequencies_of_their_probabilities() {
     // Pearson's statistic lies above its mean plus 3.89 standard deviations with probability below 1e-3 for these numbers of
     // cells (its right tail is heavier than the normal one); twenty comparisons, seeds fixed.
-    const N: usize = 100_000;
+    const N: usize = 40_000;
     for case in cases() {
         for seed in [1, 2] {
             let theta = row(&case, 1.0, 6);
@@ -544,7 +544,7 @@ fn empty_batches_and_other_batch_shapes_work_and_shapes_are_checked() {
                 let (a, b) = (deep.entropy().unwrap(), flat.entropy().unwrap());
                 assert_eq!(values_of(&a), values_of(&b));
             }
-            let other = tensor(vec![0.0; 5], &[5]);
+            let other = tensor(vec![0.0; 11], &[11]);
             assert!(matches!(flat.log_prob(&other), Err(Error::ShapeMismatch { .. })));
         }
         let d = of(&case, &row(&case, 1.0, 1));

@@ -174,8 +174,11 @@ impl Structure for Categories {
     }
 
     fn log_partition(&self, scores: &Tensor) -> Result<Tensor> {
-        let of_rows = self.rows(scores)?.log_sum_exp(D::Minus1)?;
         let batch = scores.dim(0)?;
+        if batch == 0 {
+            return Ok(Tensor::zeros(0, scores.dtype(), scores.device())?);
+        }
+        let of_rows = self.rows(scores)?.log_sum_exp(D::Minus1)?;
         let n_latents = of_rows.elem_count() / batch.max(1);
         Ok(of_rows.reshape((batch, n_latents))?.sum(1)?)
     }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use gumbel_kernels::{
-    ChainShape, chain_dead_ends, chain_log_partition, chain_marginals, chain_mode, chain_sample,
-    chain_vjp,
+    ChainShape, Real, chain_dead_ends, chain_log_partition, chain_marginals, chain_mode,
+    chain_sample, chain_vjp,
 };
 
-use super::host::{on_host, values};
+use super::host::{on_host, read, values};
 use super::{MAX_CODES, Structure, divide};
 use crate::checks::check_values;
 use crate::distributions::Gibbs;
@@ -180,7 +180,7 @@ impl<'a> Dims<'a> {
 
 fn broadcast(x: &Tensor, dims: &[usize], what: &'static str) -> Result<Tensor> {
     let (got, expected) = (x.dims().to_vec(), dims.to_vec());
-    Ok(x.broadcast_as(dims).map_err(|_| Error::ShapeMismatch { what, got, expected })?)
+    x.broadcast_as(dims).map_err(|_| Error::ShapeMismatch { what, got, expected })
 }
 
 /// `(batch…, 1, K)` at one step of each row, zeros elsewhere: `(batch…, steps, K)`.
@@ -262,12 +262,13 @@ impl Structure for LinearChain {
 
     fn check(&self, logits: &Tensor) -> Result<()> {
         let dims = Dims::of(logits)?;
-        let invalid = |value, index| Error::InvalidLogit { value, index };
-        check_values(logits, "logits", |logit| logit < f64::INFINITY, invalid)?;
         let lengths = self.lengths_of(dims.rows);
-        let mut first = vec![0; dims.rows];
-        let logits = values(logits)?;
-        chain_dead_ends(dims.shape(&lengths), &logits, &mut first)?;
+        let (shape, rows) = (dims.shape(&lengths), dims.rows);
+        let (good, first) = read(logits, |x| look(shape, rows, x), |x| look(shape, rows, x))?;
+        if !good {
+            let invalid = |value, index| Error::InvalidLogit { value, index };
+            check_values(logits, "logits", |logit| logit < f64::INFINITY, invalid)?;
+        }
         match first.iter().enumerate().find(|(_, index)| **index < dims.steps) {
             Some((row, &index)) => Err(Error::NoStructure { what: "path of labels", row, index }),
             None => Ok(()),
@@ -366,11 +367,8 @@ impl LinearChain {
         let shape = [dims.batch, &[dims.steps]].concat();
         let uniforms = values(&uniform(shape.as_slice(), logits.dtype(), &Device::Cpu, g)?)?;
         let lengths = self.lengths_of(dims.rows);
-        let (shape_of, mut labels) = (dims.shape(&lengths), vec![0; uniforms.len()]);
-        match as_single(logits)? {
-            Some(x) => chain_sample(shape_of, &x, &uniforms, &mut labels)?,
-            None => chain_sample(shape_of, &values(logits)?, &uniforms, &mut labels)?,
-        }
+        let chain = dims.shape(&lengths);
+        let labels = read(logits, |x| draw(chain, x, &uniforms), |x| draw(chain, x, &uniforms))?;
         Ok(Tensor::from_vec(labels, shape, logits.device())?)
     }
 
@@ -378,19 +376,30 @@ impl LinearChain {
     pub(super) fn best_labels(&self, scores: &Tensor) -> Result<Tensor> {
         let dims = Dims::of(scores)?;
         let lengths = self.lengths_of(dims.rows);
-        let mut labels = vec![0; dims.rows * dims.steps];
-        match as_single(scores)? {
-            Some(x) => chain_mode(dims.shape(&lengths), &x, &mut labels)?,
-            None => chain_mode(dims.shape(&lengths), &values(scores)?, &mut labels)?,
-        }
+        let (chain, n) = (dims.shape(&lengths), dims.rows * dims.steps);
+        let labels = read(scores, |x| best(chain, n, x), |x| best(chain, n, x))?;
         Ok(Tensor::from_vec(labels, [dims.batch, &[dims.steps]].concat(), scores.device())?)
     }
 }
 
-/// The elements, where they are f32.
-fn as_single(x: &Tensor) -> Result<Option<Vec<f32>>> {
-    match x.dtype() {
-        DType::F32 => Ok(Some(x.detach().flatten_all()?.to_vec1()?)),
-        _ => Ok(None),
-    }
+/// Whether no value is NaN or `+inf`, and the first step of each row that no path reaches.
+fn look<S: Real>(shape: ChainShape<'_>, rows: usize, x: &[S]) -> Result<(bool, Vec<usize>)> {
+    let infinity = S::constant(f64::INFINITY);
+    // Without a branch for each value.
+    let good = x.iter().fold(true, |good, &x| good & (x < infinity));
+    let mut first = vec![0; rows];
+    chain_dead_ends(shape, x, &mut first)?;
+    Ok((good, first))
+}
+
+fn draw<S: Real>(shape: ChainShape<'_>, x: &[S], uniforms: &[f64]) -> Result<Vec<u32>> {
+    let mut labels = vec![0; uniforms.len()];
+    chain_sample(shape, x, uniforms, &mut labels)?;
+    Ok(labels)
+}
+
+fn best<S: Real>(shape: ChainShape<'_>, n: usize, x: &[S]) -> Result<Vec<u32>> {
+    let mut labels = vec![0; n];
+    chain_mode(shape, x, &mut labels)?;
+    Ok(labels)
 }

@@ -32,7 +32,6 @@ fn small_weights_give_the_published_fractions() {
     let zeros = Tensor::zeros((3, 2), DType::F64, &Device::Cpu).unwrap();
     let options = ChainOptions { start: Some(&start), ..Default::default() };
     let same = LinearChain::new(&zeros, &transition, options).unwrap();
-    near(&same.logits().unwrap(), &values(&d.logits().unwrap()).unwrap(), f64::INFINITY);
     assert_eq!(
         values(&same.log_partition().unwrap()).unwrap(),
         values(&d.log_partition().unwrap()).unwrap()
