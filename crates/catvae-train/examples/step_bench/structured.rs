@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use gumbel_core::distributions::Gibbs;
-use gumbel_core::structure::{KSubset, LinearChain, gumbel_top_k};
-use gumbel_core::{Generator, gumbel_noise};
+use gumbel_core::structure::{KSubset, LinearChain};
+use gumbel_core::{Generator, gumbel_noise, gumbel_top_k};
 
 use crate::Result;
 use crate::timing::Iterate;

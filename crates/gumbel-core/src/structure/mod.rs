@@ -33,10 +33,7 @@ use crate::{Error, Generator, Result, Temperature, gumbel_noise};
 pub use arborescence::{Arborescence, Roots};
 pub use bits::Bits;
 pub use categories::{Categories, all_codes};
-pub use k_subset::{
-    KSubset, gumbel_top_k, gumbel_top_k_with_noise, successive_softmax,
-    successive_softmax_with_noise,
-};
+pub use k_subset::{KSubset, successive_softmax, successive_softmax_with_noise};
 pub use linear_chain::{ChainOptions, Hmm, LinearChain};
 pub use spanning_tree::SpanningTree;
 

@@ -3,7 +3,6 @@
 mod successive_softmax;
 #[cfg(test)]
 mod tests;
-mod top_k;
 
 use candle_core::Tensor;
 use gumbel_kernels::{
@@ -17,12 +16,11 @@ use crate::distributions::Gibbs;
 use crate::{Error, Generator, Result, Temperature, uniform};
 
 pub use successive_softmax::{successive_softmax, successive_softmax_with_noise};
-pub use top_k::{gumbel_top_k, gumbel_top_k_with_noise};
 
 /// Sets of exactly `k` of the `n` items along the last dimension, as vectors with `k` ones: `p(S) ∝ Π_{i∈S} exp(θ_i)`, the
 /// conditional Poisson distribution.
 ///
-/// Its sampler is exact. The `k` largest of logits with Gumbel noise ([`gumbel_top_k`], [`Structure::perturb_and_solve`]) have *another* law,
+/// Its sampler is exact. The `k` largest of logits with Gumbel noise ([`gumbel_top_k`](crate::gumbel_top_k), [`Structure::perturb_and_solve`]) have *another* law,
 /// that of Plackett and Luce without its order: with weights 1, 2, 3, 4 and `k = 2` the set {2, 3} has probability 12/35 here and .371
 /// there. `k = 1` is a category, where both laws are one.
 ///

@@ -130,14 +130,9 @@ fn successive_softmax_has_its_gradient_and_its_limit() {
 }
 
 #[test]
-fn the_largest_are_in_order_and_the_first_of_equals_comes_first() {
+fn the_first_of_equals_are_the_mode() {
     let m = f64::NEG_INFINITY;
     let logits = Tensor::new(&[[1f64, m, 3.0, 3.0], [0.0, 0.0, 0.0, 0.0]], &Device::Cpu).unwrap();
-    let zeros = logits.zeros_like().unwrap();
-    let top = |k| gumbel_top_k_with_noise(&logits, &zeros, k).unwrap();
-    assert_eq!(top(3).to_vec2::<u32>().unwrap(), [[2, 3, 0], [0, 1, 2]]);
-    assert_eq!(top(1).to_vec2::<u32>().unwrap(), [[2], [0]]);
-    assert_eq!(top(0).dims(), [2, 0]);
     let mode = KSubset::from_logits(&logits, 2).unwrap().mode().unwrap();
     assert_eq!(values(&mode).unwrap(), [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
 }
@@ -162,10 +157,6 @@ fn too_many_items_and_too_many_codes_are_refused_by_name() {
     let logits = Tensor::new(&[[0f32, 1.0, 2.0], [0.0, m, m]], &Device::Cpu).unwrap();
     let error = KSubset::from_logits(&logits, 2).unwrap_err();
     assert!(matches!(error, Error::SubsetSize { k: 2, allowed: 1, row: 1 }), "{error}");
-    assert!(matches!(
-        gumbel_top_k(&logits, 4, &mut Generator::new(0)),
-        Err(Error::SubsetSize { k: 4, allowed: 3, row: 0 })
-    ));
     let wide = Tensor::zeros((1, 40), DType::F32, &Device::Cpu).unwrap();
     let error = KSubset::from_logits(&wide, 20).unwrap().enumerate_support().unwrap_err();
     assert!(matches!(error, Error::TooLarge { size, .. } if size > 1e11), "{error}");
