@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Temperature(TemperatureArgs),
     /// Measure gradient estimators against a run's exact gradient (at most 16,384 codes)
     Estimators(EstimatorsArgs),
+    /// List runs, the best first, with their objectives and the settings that differ
+    List(ListArgs),
     /// Print what makes a shell complete these commands, for example
     /// catvae completions bash > ~/.local/share/bash-completion/completions/catvae
     Completions {
@@ -133,6 +135,19 @@ pub(crate) struct RunArgs {
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Run folders, or folders that hold some
+    #[arg(value_name = "RUN|DIR", default_value = "runs")]
+    pub(crate) places: Vec<PathBuf>,
+    /// Print one JSON object a run, with all its settings
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print one line of comma-separated values an epoch
+    #[arg(long)]
+    pub(crate) csv: bool,
 }
 
 #[derive(Debug, Args)]

@@ -60,6 +60,7 @@ fn obey(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Explore(args) => commands::explore::explore(args),
         Command::Temperature(args) => commands::temperature::temperature(args),
         Command::Estimators(args) => commands::estimators::estimators(args),
+        Command::List(args) => commands::list::list(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "catvae", &mut script);

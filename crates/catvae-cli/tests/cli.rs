@@ -506,3 +506,29 @@ fn the_hub_needs_a_build_with_it() {
     let error = Place::new().error("train --dataset hub:mnist --out run");
     assert!(error.contains("--features hub"), "{error}");
 }
+
+#[test]
+fn list_puts_the_best_run_first_and_names_what_differs() {
+    let place = Place::new();
+    place.ok(&format!("{SMALL} --epochs 2 --out runs/a"));
+    place.ok(&format!("{SMALL} --epochs 1 --seed 1 --tau 0.7 --out runs/deep/b"));
+    fs::create_dir_all(place.path("runs/no-run")).unwrap();
+    let table = place.ok("list");
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[1].starts_with("runs/a ") && lines[1].contains("2/2"), "{table}");
+    assert!(
+        lines[2].starts_with("runs/deep/b ") && lines[2].ends_with("training.seed=1"),
+        "{table}"
+    );
+    assert!(lines[2].contains("temperature.value=0.7") && !table.contains("n_latents"), "{table}");
+    let test = metrics(&place.path("runs/a"))[1]["test_neg_elbo"].as_f64().unwrap();
+    assert!(lines[1].contains(&format!("{test:.2}")), "{table}");
+    let csv = place.ok("list runs/a runs/deep --csv");
+    assert_eq!(csv.lines().count(), 1 + 2 + 1, "{csv}");
+    let first = place.ok("list --json").lines().next().unwrap().to_owned();
+    let first: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(first["last"]["test_neg_elbo"].as_f64(), Some(test));
+    assert_eq!(first["settings"]["model.n_latents"], "4");
+    assert!(place.error("list runs/no-run").contains("holds no run"));
+    assert!(place.error("list nowhere").contains("cannot read nowhere"));
+}
