@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Latents(LatentsArgs),
     /// Write a page that shows what a run learnt, to be opened in a browser: flip the code, draw, compare two runs
     Explore(ExploreArgs),
+    /// Write a run's model for other programs: safetensors, ONNX, a folder for the Hugging Face hub, or the explorer
+    Export(ExportArgs),
     /// Draw relaxed samples over a row of temperatures, beside the categorical they relax
     Temperature(TemperatureArgs),
     /// Measure gradient estimators against a run's exact gradient (at most 16,384 codes)
@@ -81,6 +83,9 @@ pub(crate) struct TrainArgs {
     /// Go on where the run in --out stopped
     #[arg(long, requires = "out", conflicts_with = "config")]
     pub(crate) resume: bool,
+    /// Write no event file for TensorBoard
+    #[arg(long)]
+    pub(crate) no_tensorboard: bool,
     /// The settings of the configuration file, each under its flag
     #[command(flatten)]
     pub(crate) settings: Flags,
@@ -273,6 +278,36 @@ pub(crate) struct ExploreArgs {
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: DeviceName,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// model.safetensors, with PyTorch's names and layouts
+    Safetensors,
+    /// encoder.onnx and decoder.onnx, with a batch of any size
+    Onnx,
+    /// a folder for the Hugging Face hub: card, config.json, weights, ONNX, events, and the explorer as its page
+    Hf,
+    /// index.html, the explorer
+    Html,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The run folder
+    pub(crate) run: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    pub(crate) format: Format,
+    /// The folder to write into [default: RUN/export]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Which of the run's models
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) checkpoint: CheckpointName,
+    /// Where the dataset lies, for the explorer: DIR or DIR/NAME [default: as in training]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -10,13 +10,16 @@ mod device;
 mod explorer;
 mod flags;
 mod grid;
+mod onnx;
 mod pictures;
 mod plot;
 mod progress;
+mod protobuf;
 #[cfg(test)]
 mod readme_tests;
 mod run;
 mod signals;
+mod tensorboard;
 mod threads;
 
 use std::process::ExitCode;
@@ -58,6 +61,7 @@ fn obey(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Decode(args) => commands::decode::decode(args),
         Command::Latents(args) => commands::latents::latents(args),
         Command::Explore(args) => commands::explore::explore(args),
+        Command::Export(args) => commands::export::export(args),
         Command::Temperature(args) => commands::temperature::temperature(args),
         Command::Estimators(args) => commands::estimators::estimators(args),
         Command::List(args) => commands::list::list(args),

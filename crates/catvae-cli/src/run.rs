@@ -15,9 +15,11 @@ use crate::progress::warn;
 /// A trained model with the configuration of its run.
 pub(crate) struct OpenRun {
     /// The run folder.
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     pub(crate) config: TrainConfig,
     pub(crate) model: CategoricalVae,
+    /// The folder of its checkpoint.
+    pub(crate) checkpoint: PathBuf,
     /// Steps that the model was trained for.
     pub(crate) step: u64,
 }
@@ -36,7 +38,8 @@ impl OpenRun {
             }
             CheckpointName::Best => checkpoints.load_best(&config.model, device)?,
         };
-        Ok(Self { path, config, model: checkpoint.model, step: checkpoint.position.step })
+        let step = checkpoint.position.step;
+        Ok(Self { path, config, model: checkpoint.model, checkpoint: checkpoint.path, step })
     }
 
     /// Where a result goes: where a flag says, or into the run folder.

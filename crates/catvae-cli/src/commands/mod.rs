@@ -5,6 +5,7 @@ pub(crate) mod encode;
 pub(crate) mod estimators;
 pub(crate) mod evaluate;
 pub(crate) mod explore;
+pub(crate) mod export;
 pub(crate) mod latents;
 pub(crate) mod list;
 pub(crate) mod reconstruct;

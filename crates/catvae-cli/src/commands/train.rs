@@ -11,7 +11,8 @@ use candle_core::Device;
 use catvae_data::Dataset;
 use catvae_model::CategoricalVae;
 use catvae_train::{
-    EpochMetrics, Error, Event, LockedRun, Outcome, RunDir, TrainConfig, Trainer, stream,
+    EpochMetrics, Error, Event, LockedRun, Outcome, RunDir, TrainConfig, Trainer,
+    latent_statistics, stream,
 };
 use gumbel_core::Generator;
 
@@ -20,6 +21,7 @@ use crate::commands::settings;
 use crate::explorer::{self, Exhibit};
 use crate::progress::{Progress, print_line, quoted, warn};
 use crate::signals::Signals;
+use crate::tensorboard::{self, EventFile};
 use crate::{data, pictures, plot};
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
@@ -69,6 +71,14 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     introduce(&config, &dataset, &run)?;
     let mut progress =
         Progress::start(config.training.epochs, config.estimator.samples_are_exact());
+    let start = || EventFile::start(&run, &config, trainer.position().step, args.resume);
+    let mut events = match (!args.no_tensorboard).then(start).transpose() {
+        Ok(events) => events,
+        Err(error) => {
+            warn(&format!("warning: no events for TensorBoard: {error:#}"));
+            None
+        }
+    };
     let gallery = Gallery { run: &run, dataset: &dataset, config: &config, device: &device };
     let mut failed_picture = None;
     let outcome = trainer.run(&dataset, &run, &mut |event| {
@@ -79,6 +89,11 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
                 // A picture that cannot be drawn must not cost the run.
                 if let Err(error) = gallery.draw(model, metrics) {
                     failed_picture.get_or_insert(error);
+                }
+                let logged = events.as_ref().map(|events| gallery.log(events, model, metrics));
+                if let Some(Err(error)) = logged {
+                    warn(&format!("warning: no more events for TensorBoard: {error:#}"));
+                    events = None;
                 }
             }
             Event::Checkpoint(_) => {}
@@ -100,6 +115,9 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
             // The run is safe on the disk: a page that cannot be written must not fail it.
             if let Err(error) = explorer::write(&[exhibit], &dataset.test, None, &device, &page) {
                 warn(&format!("warning: explorer.html is not written: {error:#}"));
+            }
+            if let Some(Err(error)) = events.map(|events| events.finish()) {
+                warn(&format!("warning: the events for TensorBoard are not ended: {error:#}"));
             }
             say_where_all_lies(&run);
             Ok(ExitCode::SUCCESS)
@@ -201,13 +219,17 @@ fn say_where_all_lies(run: &RunDir) {
         ("samples/", "images from codes sampled from the prior, one picture per epoch"),
         ("reconstructions/", "test images above their reconstructions"),
         ("metrics.jsonl", "every number of every epoch"),
+        (tensorboard::FILE, "the same for `tensorboard --logdir`"),
         ("checkpoints/", "the model (PyTorch's names and layouts) and the optimiser"),
         ("config.toml", "repeats this run: catvae train --config"),
     ] {
-        print_line(&format!("  {name:<18} {what}"));
+        print_line(&format!("  {name:<27} {what}"));
     }
     print_line(&format!("Next: catvae evaluate {} --importance-samples 100", quoted(run.path())));
 }
+
+/// Test images behind the histograms of an event.
+const LOGGED_IMAGES: usize = 1000;
 
 /// Draws the pictures of a run.
 struct Gallery<'a> {
@@ -218,6 +240,23 @@ struct Gallery<'a> {
 }
 
 impl Gallery<'_> {
+    /// The epoch as an event, with use and KL of the latents over the first test images.
+    fn log(
+        &self,
+        events: &EventFile,
+        model: &CategoricalVae,
+        metrics: &EpochMetrics,
+    ) -> Result<()> {
+        let images = self.dataset.test.take(LOGGED_IMAGES);
+        let latents =
+            latent_statistics(model, &images, self.config.data.binarization, self.device)?;
+        let pictures = ["samples", "reconstructions"].map(|folder| {
+            let file = format!("epoch-{:03}.png", metrics.epoch);
+            (folder, self.run.path().join(folder).join(file))
+        });
+        events.epoch(metrics, &latents, &pictures)
+    }
+
     fn draw(&self, model: &CategoricalVae, metrics: &EpochMetrics) -> Result<()> {
         let path = self.run.path();
         if is_pictured(metrics.epoch, self.config.training.epochs) {

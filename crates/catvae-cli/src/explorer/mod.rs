@@ -79,8 +79,6 @@ impl Exhibit<'_> {
 
     fn json(&self, images: &ImageSet, device: &Device) -> Result<Value> {
         let Self { run, config, model, step } = self;
-        let mut settings = Vec::new();
-        flatten("", &toml::Value::try_from(config)?, &mut settings);
         let widths: Vec<_> = config.model.encoder_widths()?.iter().map(usize::to_string).collect();
         Ok(json!({
             "name": self.name(),
@@ -90,7 +88,7 @@ impl Exhibit<'_> {
             ),
             "isExact": config.estimator.samples_are_exact(),
             "metrics": run.metrics().read()?,
-            "settings": settings,
+            "settings": settings_of(config)?,
             "latents": latent_statistics(*model, images, config.data.binarization, device)?,
             "model": model::layers(config, model)?,
             "weights": model::weights(model)?,
@@ -99,6 +97,12 @@ impl Exhibit<'_> {
 }
 
 /// Every setting with its value, as in `config.toml`.
+pub(crate) fn settings_of(config: &TrainConfig) -> Result<Vec<(String, String)>> {
+    let mut settings = Vec::new();
+    flatten("", &toml::Value::try_from(config)?, &mut settings);
+    Ok(settings)
+}
+
 fn flatten(prefix: &str, value: &toml::Value, settings: &mut Vec<(String, String)>) {
     match value {
         toml::Value::Table(table) => {
