@@ -15,15 +15,34 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 use crate::error::printable;
 use crate::{Error, FileDefect, Result, file, npy};
 
-/// An array of whole numbers, row by row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An array, row by row.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     /// Its name in the archive, without `.npy`.
     pub name: &'static str,
     /// Its axes.
     pub shape: Vec<usize>,
     /// As many values as the axes multiply to.
-    pub values: Vec<i64>,
+    pub values: Values,
+}
+
+/// The values of an array, by their type in the file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// int64.
+    I64(Vec<i64>),
+    /// float32.
+    F32(Vec<f32>),
+}
+
+impl Values {
+    /// NumPy's name of the type, and the bytes.
+    fn encode(&self) -> (&'static str, Vec<u8>) {
+        match self {
+            Self::I64(values) => ("<i8", values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            Self::F32(values) => ("<f4", values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        }
+    }
 }
 
 /// What is wrong with a file of codes.
@@ -86,7 +105,7 @@ pub enum CodesDefect {
     Damaged,
 }
 
-/// The bytes of an `.npz` file as `numpy.savez` writes it, all arrays as int64.
+/// The bytes of an `.npz` file as `numpy.savez` writes it.
 ///
 /// # Errors
 /// More bytes than a zip archive can hold.
@@ -95,8 +114,8 @@ pub fn npz_bytes(arrays: &[Array]) -> io::Result<Vec<u8>> {
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for array in arrays {
         archive.start_file(format!("{}.npy", array.name), stored)?;
-        archive.write_all(&npy::header_of_i64(&array.shape))?;
-        let bytes: Vec<u8> = array.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (descr, bytes) = array.values.encode();
+        archive.write_all(&npy::header_of(descr, &array.shape))?;
         archive.write_all(&bytes)?;
     }
     Ok(archive.finish()?.into_inner())
@@ -187,7 +206,7 @@ mod tests {
     use super::*;
 
     fn codes(n: usize, latents: usize) -> Array {
-        let values = (0..(n * latents) as i64).collect();
+        let values = Values::I64((0..(n * latents) as i64).collect());
         Array { name: "codes", shape: vec![n, latents], values }
     }
 
@@ -195,10 +214,19 @@ mod tests {
     fn codes_survive_their_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("codes.npz");
-        let labels = Array { name: "labels", shape: vec![3], values: vec![7, 8, 9] };
+        let labels = Array { name: "labels", shape: vec![3], values: Values::I64(vec![7, 8, 9]) };
         std::fs::write(&path, npz_bytes(&[codes(3, 4), labels]).unwrap()).unwrap();
         assert_eq!(read_codes(&path, 4, 100).unwrap(), (0..12).collect::<Vec<i64>>());
         assert_eq!(read_codes(&path, 4, 2).unwrap(), (0..8).collect::<Vec<i64>>());
+    }
+
+    #[test]
+    fn real_numbers_are_written_as_float32() {
+        let values = Values::F32(vec![0.25, -1.0]);
+        let bytes = npz_bytes(&[Array { name: "posterior", shape: vec![2], values }]).unwrap();
+        let has = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        assert!(has(b"posterior.npy") && has(b"'descr': '<f4'") && has(b"'shape': (2,)"));
+        assert!(has(&[0.25_f32.to_le_bytes(), (-1.0_f32).to_le_bytes()].concat()));
     }
 
     #[test]
@@ -217,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_header_that_promises_more_than_there_is_allocates_nothing() {
-        let mut bytes = npy::header_of_i64(&[usize::MAX / 8, 4]);
+        let mut bytes = npy::header_of("<i8", &[usize::MAX / 8, 4]);
         bytes.extend([0; 40]);
         let error = read_npy(&mut &bytes[..], 4, usize::MAX).unwrap_err();
         assert!(error.to_string().contains("ends in row 1"), "{error}");
@@ -225,7 +253,7 @@ mod tests {
 
     #[test]
     fn no_flipped_byte_of_an_array_passes_its_checksum_however_it_is_packed() {
-        let array = npy::header_of_i64(&[3, 4]);
+        let array = npy::header_of("<i8", &[3, 4]);
         let array = [&array[..], &[0; 96]].concat();
         let mut encoder = DeflateEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(&array).unwrap();

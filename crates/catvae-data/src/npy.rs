@@ -91,10 +91,12 @@ fn parse_text(text: &str) -> Result<Header, String> {
 }
 
 /// Magic, version 1.0, and the header of an array of int64, padded to a multiple of 64 bytes.
-pub(crate) fn header_of_i64(shape: &[usize]) -> Vec<u8> {
+pub(crate) fn header_of(descr: &str, shape: &[usize]) -> Vec<u8> {
     let shape: String = shape.iter().map(|n| format!("{n}, ")).collect();
-    let text =
-        format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
+    let text = format!(
+        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}",
+        shape.trim_end()
+    );
     // The text ends with a new line and stands after ten bytes.
     let length = (10 + text.len() + 1).next_multiple_of(64) - 10;
     let mut header = [MAGIC, &[1, 0], &(length as u16).to_le_bytes()].concat();
@@ -125,7 +127,7 @@ mod tests {
     #[test]
     fn a_written_header_reads_back_and_is_aligned() {
         for shape in [vec![], vec![7], vec![3, 4], vec![usize::MAX; 3]] {
-            let bytes = header_of_i64(&shape);
+            let bytes = header_of("<i8", &shape);
             assert!(bytes.len().is_multiple_of(64));
             let kind = Kind { size: 8, signed: true };
             assert_eq!(read_header(&mut &bytes[..]), Ok(Header { kind, shape }));
@@ -134,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_header_that_is_cut_off_too_long_or_not_printable_is_an_error() {
-        let bytes = header_of_i64(&[3, 4]);
+        let bytes = header_of("<i8", &[3, 4]);
         for length in 0..bytes.len() {
             assert!(read_header(&mut &bytes[..length]).is_err(), "{length} bytes");
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use candle_core::{D, DType, Tensor};
-use catvae_data::codes::{Array, npz_bytes};
+use catvae_data::codes::{Array, Values, npz_bytes};
 use catvae_model::Model;
 use gumbel_core::{Generator, gumbel_max};
 
@@ -24,10 +24,16 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let images = run.images(&args.run, args.part)?;
     let mut generator = Generator::new(args.seed);
     let mut codes: Vec<u32> = Vec::with_capacity(images.len() * run.config.model.n_latents);
+    let mut posterior: Vec<f32> = Vec::new();
     for batch in pictures::batches(&images, BATCH, run.config.data.binarization) {
         let shape = (batch.len, images.pixels_per_image());
         let input = Tensor::from_vec(batch.images, shape, &device)?;
         let logits = run.model.encode(&input)?.detach();
+        if args.posterior {
+            let weights = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
+            let probabilities = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+            posterior.extend(probabilities.flatten_all()?.to_vec1::<f32>()?);
+        }
         let batch = match args.sampled {
             true => gumbel_max(&logits, D::Minus1, &mut generator)?,
             false => logits.argmax(D::Minus1)?,
@@ -35,16 +41,26 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
         codes.extend(batch.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?);
     }
     let shape = vec![images.len(), run.config.model.n_latents];
-    let codes = codes.into_iter().map(i64::from).collect();
+    let codes = Values::I64(codes.into_iter().map(i64::from).collect());
     let mut arrays = vec![Array { name: "codes", shape: shape.clone(), values: codes }];
     if let Some(labels) = images.labels() {
-        let values = labels.iter().map(|&label| i64::from(label)).collect();
+        let values = Values::I64(labels.iter().map(|&label| i64::from(label)).collect());
         arrays.push(Array { name: "labels", shape: vec![images.len()], values });
     }
     let out = run.out(args.out.as_deref(), "codes.npz");
+    if args.posterior {
+        let shape = vec![shape[0], shape[1], run.config.model.n_categories];
+        arrays.push(Array { name: "posterior", shape, values: Values::F32(posterior) });
+    }
     write_file(&out, &npz_bytes(&arrays)?)?;
     let labels =
         images.labels().map_or(String::new(), |labels| format!(" and labels ({})", labels.len()));
-    print_line(&format!("{}: codes ({}, {}){labels} as int64", out.display(), shape[0], shape[1]));
+    print_line(&format!(
+        "{}: codes ({}, {}){labels} as int64{}",
+        out.display(),
+        shape[0],
+        shape[1],
+        if args.posterior { ", posterior as float32" } else { "" }
+    ));
     Ok(ExitCode::SUCCESS)
 }
