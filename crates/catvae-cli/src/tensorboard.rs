@@ -38,20 +38,18 @@ impl EventFile {
             read => read.with_context(|| format!("cannot read {}", path.display()))?,
         };
         ensure!(resumes || old.is_empty(), "{} is there already", path.display());
-        let mut epochs: BTreeMap<u64, Vec<u8>> = records(&old)
-            .filter_map(|record| Some((int_in(record, 2)?, record.to_owned())))
-            .filter(|(at, _)| (1..=step).contains(at))
-            .collect();
-        for metrics in run.metrics().read()?.iter().filter(|metrics| metrics.step <= step) {
-            let scalars = || event(metrics.step, &summary(scalars(metrics)?));
-            if !epochs.contains_key(&metrics.step) {
-                epochs.insert(metrics.step, scalars()?);
-            }
-        }
+        let mut kept: BTreeMap<u64, &[u8]> =
+            records(&old).filter_map(|record| Some((int_in(record, 2)?, record))).collect();
         let version = Message::new().double(1, now()).bytes(3, "brain.Event:2");
         let mut bytes = framed(version.as_bytes());
-        bytes.extend(framed(&event(0, &summary(head(config)?))?));
-        epochs.values().for_each(|epoch| bytes.extend(framed(epoch)));
+        bytes.extend(framed(&event(0, &summary(head(config)?))));
+        for metrics in run.metrics().read()?.iter().filter(|metrics| metrics.step <= step) {
+            bytes.extend(match kept.remove(&metrics.step) {
+                Some(record) => framed(record),
+                // The process ended between the epoch's line and its event, or wrote no events.
+                None => framed(&event(metrics.step, &summary(scalars(metrics)?))),
+            });
+        }
         write_atomically(&path, &bytes)?;
         Ok(Self { path })
     }
@@ -81,13 +79,13 @@ impl EventFile {
             let image = Message::new().int(1, height).int(2, width).int(3, 1).bytes(4, &png);
             values.push(value(tag).message(4, &image));
         }
-        self.append(&event(metrics.step, &summary(values))?)
+        self.append(&event(metrics.step, &summary(values)))
     }
 
     /// Says that the run is complete.
     pub(crate) fn finish(&self) -> Result<()> {
         let end = Message::new().int(1, 1).double(2, now());
-        self.append(&event(0, &summary(vec![hparams("session_end_info", 4, &end)]))?)
+        self.append(&event(0, &summary(vec![hparams("session_end_info", 4, &end)])))
     }
 
     /// Appends a record. One that cannot be written whole is taken back.
@@ -109,8 +107,8 @@ fn now() -> f64 {
 }
 
 /// `tensorflow.Event` with a summary.
-fn event(step: u64, summary: &Message) -> Result<Vec<u8>> {
-    Ok(Message::new().double(1, now()).int(2, step).message(5, summary).as_bytes().to_owned())
+fn event(step: u64, summary: &Message) -> Vec<u8> {
+    Message::new().double(1, now()).int(2, step).message(5, summary).as_bytes().to_owned()
 }
 
 fn summary(values: Vec<Message>) -> Message {

@@ -73,6 +73,7 @@ fn a_run_leaves_everything_that_the_readme_promises() {
         "metrics.jsonl",
         "curves.png",
         "explorer.html",
+        "events.out.tfevents.catvae",
         "samples/epoch-001.png",
         "samples/epoch-002.png",
         "reconstructions/epoch-002.png",
@@ -125,10 +126,29 @@ fn a_run_leaves_everything_that_the_readme_promises() {
     assert!(place.ok("latents run").contains("of 4 are dead"));
     let shown = place.ok("explore run run --images 7 --out new/two.html");
     assert!(shown.starts_with("file:///") && shown.ends_with("/new/two.html\n"), "{shown}");
+    for (format, file) in [
+        ("safetensors", "model.safetensors"),
+        ("onnx", "decoder.onnx"),
+        ("html", "index.html"),
+        ("hf", "config.json"),
+    ] {
+        let shown = place.ok(&format!("export run --format {format} --out export-{format}"));
+        assert!(shown.contains(file), "{shown}");
+        assert!(place.path(&format!("export-{format}")).join(file).is_file(), "{file}");
+    }
     place.ok("temperature --out temperature.png");
     for picture in ["latents.png", "reconstructions.png", "decoded.png", "temperature.png"] {
         assert!(image::open(place.path(picture)).unwrap().width() > 100, "{picture}");
     }
+}
+
+#[test]
+fn events_are_left_out_where_they_are_not_wanted() {
+    let place = Place::new();
+    place.ok(&format!("{SMALL} --epochs 1 --no-tensorboard --out run"));
+    let entries = fs::read_dir(place.path("run")).unwrap();
+    let names: Vec<_> = entries.map(|e| e.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|n| n.to_string_lossy().contains("tfevents")), "{names:?}");
 }
 
 #[test]
