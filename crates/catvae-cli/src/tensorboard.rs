@@ -70,8 +70,11 @@ impl EventFile {
             value("latents/perplexity").message(5, &histogram(&of(|latent| latent.perplexity))),
         );
         for (tag, path) in pictures {
-            // A picture that could not be drawn is told elsewhere.
-            let Ok(png) = fs::read(path) else { continue };
+            let png = match fs::read(path) {
+                // That it could not be drawn was told.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                read => read.with_context(|| format!("cannot read {}", path.display()))?,
+            };
             let size = |at: usize| {
                 png.get(at..at + 4).map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
             };

@@ -75,11 +75,12 @@ fn faults(place: &Place, line: &str, every: bool) -> Vec<(String, usize, &'stati
     faults
 }
 
-/// Runs a command with one fault. It ends well or with an error that is told.
+/// Runs a command with one fault. It ends well or with an error that is told. Whether the call came and failed: many
+/// such calls are made again, or cost a page or a picture only.
 fn injected(place: &Place, line: &str, (call, nth, error): &(String, usize, &str)) -> bool {
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:error={error}:when={nth}");
-    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let strace = ["strace", "-f", "-qq", "-o", "injected", "-e", &trace, "-e", &inject];
     let output = place.started_by(&strace, line).output().unwrap();
     let text = stderr(&output);
     // Before the program begins, the system loads its libraries.
@@ -89,7 +90,7 @@ fn injected(place: &Place, line: &str, (call, nth, error): &(String, usize, &str
     // A fault may hit the message as well, but only if it is one of writing.
     let is_told = output.status.success() || !text.is_empty() || call == "write";
     assert!(is_told, "{inject}: nothing was said");
-    output.status.success()
+    fs::read_to_string(place.path("injected")).unwrap().contains("(INJECTED)")
 }
 
 fn copy(place: &Place, from: &str, to: &str) {
@@ -139,7 +140,7 @@ fn whatever_call_fails_once_nothing_is_lost_and_the_run_goes_on_to_the_same_end(
             faults(&place, &line, all).into_iter().map(|fault| (before, line.clone(), fault)),
         );
     }
-    let (mut n_faults, mut n_failed) = (0, 0);
+    let (mut n_faults, mut n_felt) = (0, 0);
     for (before, line, fault) in &cases {
         let _ = fs::remove_dir_all(place.path("run"));
         if !before.is_empty() {
@@ -147,7 +148,7 @@ fn whatever_call_fails_once_nothing_is_lost_and_the_run_goes_on_to_the_same_end(
         }
         let run = place.run();
         n_faults += 1;
-        n_failed += usize::from(!injected(&place, line, fault));
+        n_felt += usize::from(injected(&place, line, fault));
         let context = format!("{line}, {fault:?}");
         assert_metrics_are_whole(run.path());
         if newest_step(&run) > 0 {
@@ -158,6 +159,6 @@ fn whatever_call_fails_once_nothing_is_lost_and_the_run_goes_on_to_the_same_end(
         assert!(end(&place) == expected, "another end after {context}");
         assert_eq!(leftovers(&run), Vec::<String>::new(), "after {context}");
     }
-    assert!(n_failed > n_faults / 5, "only {n_failed} of {n_faults} faults were felt");
-    eprintln!("{n_faults} faults, {n_failed} of them errors, nothing lost");
+    assert!(n_felt > n_faults * 3 / 4, "only {n_felt} of {n_faults} faults were felt");
+    eprintln!("{n_faults} faults, {n_felt} of them felt, nothing lost");
 }
