@@ -297,7 +297,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The run folder
+    /// The run folder, or a path in it
     pub(crate) run: PathBuf,
     /// What to write
     #[arg(long, value_enum)]

@@ -8,14 +8,19 @@ use catvae_train::RunDir;
 
 use crate::args::{ExploreArgs, Part, RunArgs};
 use crate::explorer::{self, Exhibit};
+use crate::grid::prepare;
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn explore(args: &ExploreArgs) -> Result<ExitCode> {
+    prepare(args.out.as_deref(), "html")?;
     let device = args.device.open()?;
     let mut first = OpenRun::open(&args.run, args.checkpoint, &device)?;
     let second = match &args.other {
-        Some(path) => Some((RunDir::new(path), OpenRun::open(path, args.checkpoint, &device)?)),
+        Some(path) => {
+            let opened = OpenRun::open(path, args.checkpoint, &device)?;
+            Some((RunDir::new(&opened.path), opened))
+        }
         None => None,
     };
     let of_images = RunArgs {
@@ -26,7 +31,7 @@ pub(crate) fn explore(args: &ExploreArgs) -> Result<ExitCode> {
         device: args.device,
     };
     let images = first.images(&of_images, Part::Test)?;
-    let run = RunDir::new(&args.run);
+    let run = RunDir::new(&first.path);
     let mut exhibits =
         vec![Exhibit { run: &run, config: &first.config, model: &first.model, step: first.step }];
     let mut path = explorer::path_in(&run);

@@ -20,7 +20,8 @@ const WEIGHTS: &str = "model.safetensors";
 
 pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
     let mut run = OpenRun::open(&args.run, args.checkpoint, &Device::Cpu)?;
-    let out = args.out.clone().unwrap_or_else(|| args.run.join("export"));
+    let out = run.out(args.out.as_deref(), "export");
+    fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     let write = |name: &str, bytes: &[u8]| -> Result<()> {
         write_file(&out.join(name), bytes)?;
         print_line(&format!("{}", out.join(name).display()));
@@ -37,8 +38,8 @@ pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
     if args.format == Format::Hf {
         let config = serde_json::to_string_pretty(&run.config.model)?;
         write("config.json", (config + "\n").as_bytes())?;
-        write("README.md", card(args, &run)?.as_bytes())?;
-        let events = args.run.join(tensorboard::FILE);
+        write("README.md", card(&run)?.as_bytes())?;
+        let events = run.path.join(tensorboard::FILE);
         if events.is_file() {
             write(tensorboard::FILE, &read(&events)?)?;
         }
@@ -70,7 +71,7 @@ fn page(args: &ExportArgs, run: &mut OpenRun, out: &Path) -> Result<()> {
         device: DeviceName::Cpu,
     };
     let images = run.images(&of_images, Part::Test)?;
-    let folder = RunDir::new(&args.run);
+    let folder = RunDir::new(&run.path);
     let exhibit = Exhibit { run: &folder, config: &run.config, model: &run.model, step: run.step };
     let path = out.join("index.html");
     explorer::write(&[exhibit], &images, None, &Device::Cpu, &path)?;
@@ -79,9 +80,9 @@ fn page(args: &ExportArgs, run: &mut OpenRun, out: &Path) -> Result<()> {
 }
 
 /// The model card. It names no licence: that is for those who publish the model to choose.
-fn card(args: &ExportArgs, run: &OpenRun) -> Result<String> {
+fn card(run: &OpenRun) -> Result<String> {
     let config = &run.config;
-    let metrics = RunDir::new(&args.run).metrics().read()?;
+    let metrics = RunDir::new(&run.path).metrics().read()?;
     let measured = metrics.iter().rfind(|m| m.step <= run.step && m.test_neg_elbo.is_some());
     let dataset = &config.data.dataset;
     // JSON strings are YAML's too, whatever a path holds.

@@ -6,11 +6,13 @@ use anyhow::Result;
 use catvae_train::{LatentUse, latent_statistics};
 
 use crate::args::{LatentsArgs, Part};
+use crate::grid::prepare;
 use crate::plot::draw_latents;
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn latents(args: &LatentsArgs) -> Result<ExitCode> {
+    prepare(args.out.as_deref(), "png")?;
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let images = run.images(&args.run, Part::Test)?;
