@@ -20,7 +20,7 @@ fi
 
 catvae=${CATVAE:-}
 if [ -z "$catvae" ]; then
-    cargo build --locked -q -p gumbel-core -p gumbel-kernels -p catvae-model -p catvae-train -p catvae-cli -p catvae-data --bin catvae
+    cargo build --locked -q --workspace --bin catvae
     catvae=target/debug/catvae
 fi
 runs=$place/runs
