@@ -16,7 +16,7 @@ use crate::{Error, Result};
 ///
 /// let initial = Var::new(&[0f64, 0.0], &Device::Cpu)?;
 /// let transition = Var::new(&[[2f64, 0.0], [0.0, 2.0]], &Device::Cpu)?;
-/// let emission = Var::new(&[[1f64, 0.0, 0.0], [0.0, 0.0, 1.0]], &Device::Cpu)?;
+/// let emission = Var::new(&[[3f64, 0.0, 0.0], [0.0, 0.0, 3.0]], &Device::Cpu)?;
 /// let hmm = Hmm::from_logits(&initial, &transition, &emission)?;
 /// let x = Tensor::new(&[[0u32, 0, 2, 2], [1, 1, 1, 1]], &Device::Cpu)?;
 /// let posterior = hmm.posterior(&x, None)?;
