@@ -1,5 +1,23 @@
 //! `eˣ` in double precision as arithmetic that the compiler vectorises.
 
+/// Of the series up to r¹³ / 13!, the last first.
+const COEFFICIENTS: [f64; 14] = [
+    1.0 / 6_227_020_800.0,
+    1.0 / 479_001_600.0,
+    1.0 / 39_916_800.0,
+    1.0 / 3_628_800.0,
+    1.0 / 362_880.0,
+    1.0 / 40_320.0,
+    1.0 / 5_040.0,
+    1.0 / 720.0,
+    1.0 / 120.0,
+    1.0 / 24.0,
+    1.0 / 6.0,
+    0.5,
+    1.0,
+    1.0,
+];
+
 /// `eˣ`, to about one unit in the last place; 0 below -708 and infinite above 709.
 #[inline(always)]
 pub(crate) fn exp64(x: f64) -> f64 {
@@ -10,25 +28,7 @@ pub(crate) fn exp64(x: f64) -> f64 {
     let shifted = x * std::f64::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    // The series up to r¹³/13! for |r| <= ln 2 / 2.
-    let mut p = 1.0 / 6_227_020_800.0;
-    for factorial in [
-        479_001_600.0,
-        39_916_800.0,
-        3_628_800.0,
-        362_880.0,
-        40_320.0,
-        5_040.0,
-        720.0,
-        120.0,
-        24.0,
-        6.0,
-        2.0,
-        1.0,
-        1.0,
-    ] {
-        p = p * r + 1.0 / factorial;
-    }
+    let p = COEFFICIENTS.iter().fold(0.0, |p, c| p * r + c);
     let scale = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
     let value = if x > 709.0 { f64::INFINITY } else { p * scale };
     if x < -708.0 { 0.0 } else { value }

@@ -1,10 +1,11 @@
 //! Sorting with a gradient: matrices of rows that tend to the permutation which sorts.
 
 use candle_core::{D, DType, Tensor};
+use rayon::prelude::*;
 
 use super::{check_items, largest_of};
 use crate::gumbel_softmax::divide_by_temperature;
-use crate::op::{softmax, widen, with_gradient};
+use crate::op::{on_slices, softmax, widen, with_gradient};
 use crate::structure::host::on_host;
 use crate::{Error, Result, Temperature, one_hot, straight_through};
 
@@ -120,16 +121,17 @@ impl Places {
     /// The arguments of the softmax, relative to the largest of each row, so that they keep their digits in f32.
     fn nearness(&self, scores: &Tensor, dims: &[usize]) -> Result<Tensor> {
         let (n, k) = (self.n, self.k);
-        let value = on_host([scores], dims, |[scores], out| {
-            let rows = scores.chunks_exact(n).zip(self.order.chunks_exact(k));
-            for ((s, order), out) in rows.zip(out.chunks_exact_mut(k * n)) {
-                self.of_row(s, order, out);
-                for row in out.chunks_exact_mut(n) {
-                    let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                    row.iter_mut().for_each(|x| *x -= top);
-                }
-            }
+        let shape = candle_core::Shape::from(dims);
+        let kernel = |[scores]: [&[f32]; 1], out: &mut [f32]| {
+            let scores: Vec<f64> = scores.iter().map(|&s| f64::from(s)).collect();
+            self.write(&scores, out, |x| x as f32);
             Ok(())
+        };
+        let value = on_slices([scores], shape, kernel, |[scores]| {
+            on_host([scores], dims, |[scores], out| {
+                self.write(scores, out, |x| x);
+                Ok(())
+            })
         })?;
         let places = self.clone();
         with_gradient("relaxed-sort", value, [scores], move |[scores], _, grad| {
@@ -147,22 +149,43 @@ impl Places {
         })
     }
 
-    fn of_row(&self, s: &[f64], order: &[u32], out: &mut [f64]) {
-        let allowed = |x: f64| x > f64::NEG_INFINITY;
-        let (sums, count) = match self.sort {
-            Sort::Neural => (distances(s), s.iter().filter(|x| allowed(**x)).count() as f64),
-            Sort::Soft { .. } => (Vec::new(), 0.0),
-        };
-        for (i, (row, &at)) in out.chunks_exact_mut(self.n).zip(order).enumerate() {
-            for (j, out) in row.iter_mut().enumerate() {
-                let distance = (s[at as usize] - s[j]).abs();
-                *out = match self.sort {
-                    _ if !allowed(s[j]) => f64::NEG_INFINITY,
-                    Sort::Soft { power } => -distance.powi(i32::from(power)),
-                    Sort::Neural => (count - 1.0 - 2.0 * i as f64) * s[j] - sums[j],
-                };
-            }
-        }
+    /// Row after row, each relative to its largest.
+    fn write<T: Copy + Send>(&self, scores: &[f64], out: &mut [T], to: impl Fn(f64) -> T + Sync) {
+        let (n, k) = (self.n, self.k);
+        let rows =
+            scores.par_chunks(n).zip(self.order.par_chunks(k)).zip(out.par_chunks_mut(k * n));
+        rows.for_each_init(
+            || vec![0.0; n],
+            |row, ((s, order), out)| {
+                let allowed = |x: &f64| *x > f64::NEG_INFINITY;
+                let count = s.iter().filter(|x| allowed(x)).count() as f64;
+                let sums = if self.sort == Sort::Neural { distances(s) } else { Vec::new() };
+                for (i, (out, &at)) in out.chunks_exact_mut(n).zip(order).enumerate() {
+                    let at = s[at as usize];
+                    match self.sort {
+                        // The largest is 0, at the item of the place itself.
+                        Sort::Soft { power: 1 } => {
+                            row.iter_mut().zip(s).for_each(|(x, s)| *x = -(at - s).abs());
+                        }
+                        Sort::Soft { .. } => {
+                            row.iter_mut().zip(s).for_each(|(x, s)| *x = -(at - s) * (at - s));
+                        }
+                        Sort::Neural => {
+                            let factor = count - 1.0 - 2.0 * i as f64;
+                            let entry = |(s, sum): (&f64, &f64)| {
+                                if allowed(s) { factor * s - sum } else { *s }
+                            };
+                            row.iter_mut()
+                                .zip(s.iter().zip(&sums))
+                                .for_each(|(x, at)| *x = entry(at));
+                            let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                            row.iter_mut().for_each(|x| *x -= top);
+                        }
+                    }
+                    out.iter_mut().zip(&*row).for_each(|(out, x)| *out = to(*x));
+                }
+            },
+        );
     }
 
     /// From the gradient of the nearness to that of the scores.

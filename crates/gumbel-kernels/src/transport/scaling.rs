@@ -179,13 +179,14 @@ impl State {
 #[inline(always)]
 fn row_sums(matrix: &[f64], v: &[f64], sums: &mut [f64]) {
     for (sum, row) in sums.iter_mut().zip(matrix.chunks_exact(v.len())) {
-        let mut lanes = [0.0; 8];
-        for (row, v) in row.chunks(8).zip(v.chunks(8)) {
-            for (lane, (a, b)) in lanes.iter_mut().zip(row.iter().zip(v)) {
-                *lane += a * b;
+        let (mut lanes, whole) = ([0.0; 8], v.len() / 8 * 8);
+        for (row, v) in row.chunks_exact(8).zip(v.chunks_exact(8)) {
+            for i in 0..8 {
+                lanes[i] += row[i] * v[i];
             }
         }
-        *sum = lanes.iter().sum();
+        let rest: f64 = row[whole..].iter().zip(&v[whole..]).map(|(a, b)| a * b).sum();
+        *sum = lanes.iter().sum::<f64>() + rest;
     }
 }
 

@@ -35,7 +35,7 @@ impl Task for Unroll<'_> {
         let Self { x, marginals, scaling, grad, d_x } = self;
         let (m, n) = (marginals.rows.len(), marginals.columns.len());
         let (mut d_f, mut d_g, mut d_g_before) = (vec![0.0; m], vec![0.0; n], vec![0.0; n]);
-        let zeros = vec![0.0; n];
+        let (zeros, mut terms) = (vec![0.0; n], vec![0.0; n]);
         for (i, d_f) in d_f.iter_mut().enumerate() {
             for (j, d_g) in d_g.iter_mut().enumerate() {
                 let at = i * n + j;
@@ -49,25 +49,28 @@ impl Task for Unroll<'_> {
         for step in (0..scaling.history.len()).rev() {
             let (f, g) = &scaling.history[step];
             // g = columns - ln Σ_i exp(x + f).
-            for i in 0..m {
-                let row = &x[i * n..(i + 1) * n];
-                let mut total = 0.0;
-                for j in 0..n {
-                    let share = exp64(row[j] + f[i] + g[j] - marginals.columns[j]);
-                    d_x[i * n + j] -= d_g[j] * share;
-                    total += d_g[j] * share;
+            let shift: Vec<f64> = g.iter().zip(marginals.columns).map(|(g, c)| g - c).collect();
+            let rows = x.chunks_exact(n).zip(d_x.chunks_exact_mut(n)).zip(f.iter().zip(&mut d_f));
+            for ((x, d_x), (f, d_f)) in rows {
+                // The terms first, and their sum apart: a sum in order would not be vectorised.
+                for (((x, d_x), shift), (d_g, d)) in
+                    x.iter().zip(d_x).zip(&shift).zip(d_g.iter().zip(&mut terms))
+                {
+                    *d = d_g * exp64(x + f + shift);
+                    *d_x -= *d;
                 }
-                d_f[i] -= total;
+                *d_f -= terms.iter().sum::<f64>();
             }
             // f = rows - ln Σ_j exp(x + g), with the g before.
             let before = if step == 0 { &zeros } else { &scaling.history[step - 1].1 };
             d_g_before.fill(0.0);
-            for i in 0..m {
-                let row = &x[i * n..(i + 1) * n];
-                for j in 0..n {
-                    let share = exp64(row[j] + f[i] + before[j] - marginals.rows[i]);
-                    d_x[i * n + j] -= d_f[i] * share;
-                    d_g_before[j] -= d_f[i] * share;
+            let shift = f.iter().zip(marginals.rows).map(|(f, r)| f - r);
+            let rows = x.chunks_exact(n).zip(d_x.chunks_exact_mut(n)).zip(shift.zip(&d_f));
+            for ((x, d_x), (shift, d_f)) in rows {
+                for (((x, d_x), g), d_g) in x.iter().zip(d_x).zip(before).zip(&mut d_g_before) {
+                    let d = d_f * exp64(x + shift + g);
+                    *d_x -= d;
+                    *d_g -= d;
                 }
             }
             d_f.fill(0.0);

@@ -102,6 +102,8 @@ pub(super) struct History<W> {
     pub(super) nodes: Vec<usize>,
     /// Level `k`: rows 1 to `k` and columns 0 to `k`, as they are when `k` is eliminated.
     levels: Vec<Vec<W>>,
+    /// How node `k` shares its place among the candidate parents below it.
+    branches: Vec<Vec<W>>,
     pivots: Vec<W>,
     shift: f64,
 }
@@ -140,6 +142,7 @@ impl<W: Weight> History<W> {
             shape,
             nodes,
             levels: vec![Vec::new(); n + 1],
+            branches: vec![Vec::new(); n + 1],
             pivots: vec![W::ZERO; n + 1],
             shift,
         };
@@ -150,13 +153,16 @@ impl<W: Weight> History<W> {
             if pivot.ln() == f64::NEG_INFINITY {
                 return Err(k);
             }
+            let branch: Vec<W> = level[k * width..][..k].iter().map(|w| w.over(pivot)).collect();
             let mut next = vec![W::ZERO; k * k];
-            for u in 1..k {
-                for v in (0..k).filter(|&v| v != u) {
-                    let via = level[u * width + k].times(level[k * width + v].over(pivot));
-                    next[u * k + v] = level[u * width + v].plus(via);
+            for (u, next) in next.chunks_exact_mut(k).enumerate().skip(1) {
+                let (row, to_k) = (&level[u * width..][..k], level[u * width + k]);
+                for ((next, direct), branch) in next.iter_mut().zip(row).zip(&branch) {
+                    *next = direct.plus(to_k.times(*branch));
                 }
+                next[u] = W::ZERO;
             }
+            history.branches[k] = branch;
             history.pivots[k] = pivot;
             history.levels[k] = std::mem::replace(&mut level, next);
         }
@@ -172,9 +178,9 @@ impl<W: Weight> History<W> {
         self.shift + self.pivots[1..].iter().map(|d| d.ln()).sum::<f64>()
     }
 
-    /// How node `k` shares its place with the candidate parents `v < k`.
+    /// The share of the candidate parent `v < k` in the place of node `k`.
     pub(super) fn branch(&self, k: usize, v: usize) -> W {
-        self.levels[k][k * (k + 1) + v].over(self.pivots[k])
+        self.branches[k][v]
     }
 
     /// The weights of the edge from `u` to its parent `v` when `k` is eliminated: through `k`, and direct.

@@ -1,6 +1,7 @@
 //! The elimination and its reverse pass in weights, for rows whose pivots stay within the range of f64.
 
 use super::{TreeShape, largest};
+use crate::exp64::exp64;
 use crate::isa::{Isa, Kernel, Task};
 use crate::scalar::Scalar;
 
@@ -54,20 +55,8 @@ impl<S: Scalar> Linear<S> {
         let zero = S::constant(0.0);
         self.weights.clear();
         self.weights.resize(n * stride, zero);
-        let mut log_partition = 0.0;
-        for (u, row) in self.weights.chunks_exact_mut(stride).enumerate() {
-            let scores = &scores[u * (n + 1)..][..n + 1];
-            let top = largest(scores, u + 1);
-            if top == f64::NEG_INFINITY {
-                return None;
-            }
-            log_partition += top;
-            for (v, &score) in scores.iter().enumerate().filter(|(v, _)| *v != u + 1) {
-                if score > f64::NEG_INFINITY {
-                    row[v] = (scalar(score, u * (n + 1) + v) - S::constant(top)).exp();
-                }
-            }
-        }
+        let log_partition =
+            Isa::best().dispatch(Weigh { weights: &mut self.weights, n, scores, scalar })?;
         self.reduced.clone_from(&self.weights);
         self.pivots.resize(n + 1, zero);
         self.branch.resize(stride, zero);
@@ -98,6 +87,45 @@ impl<S: Scalar> Linear<S> {
 #[inline(always)]
 fn first_column(shape: TreeShape, k: usize) -> usize {
     usize::from(shape.single_root && k > 1)
+}
+
+/// Writes `exp(scores - largest of the node)`, and gives the sum of the largest; `None` for a node without a parent.
+struct Weigh<'a, S, F> {
+    weights: &'a mut [S],
+    n: usize,
+    scores: &'a [f64],
+    scalar: F,
+}
+
+impl<S: Scalar, F: Fn(f64, usize) -> S> Task for Weigh<'_, S, F> {
+    type Output = Option<f64>;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, _: K) -> Option<f64> {
+        let width = self.n + 1;
+        let mut total = 0.0;
+        let rows =
+            self.weights.chunks_exact_mut(stride(self.n)).zip(self.scores.chunks_exact(width));
+        for (u, (row, scores)) in rows.enumerate() {
+            let top = largest(scores, u + 1);
+            if top == f64::NEG_INFINITY {
+                return None;
+            }
+            total += top;
+            for (v, (weight, &score)) in row.iter_mut().zip(scores).enumerate() {
+                // exp(x + ẋ ε) = exp(x) (1 + ẋ ε).
+                let tangent = (self.scalar)(score, u * width + v) - S::constant(score);
+                let one = if score > f64::NEG_INFINITY {
+                    S::constant(1.0) + tangent
+                } else {
+                    S::constant(0.0)
+                };
+                *weight = S::constant(exp64(score - top)) * one;
+            }
+            row[u + 1] = S::constant(0.0);
+        }
+        Some(total)
+    }
 }
 
 struct Eliminate<'a, S> {
