@@ -1,4 +1,4 @@
-"""Chains and subsets in plain PyTorch: the peers of `cargo xtask bench --peers --only structured`.
+"""Chains, subsets, trees and orders in plain PyTorch: the peers of `cargo xtask bench --peers --only structured`.
 
 Each is the best loop that we could write of PyTorch's own operations. Marginals are the gradient of the log-partition by
 autograd, and gradients of relaxed samples are its second derivatives. Subsets have two forms: the recursion over
@@ -10,6 +10,7 @@ import math
 import torch
 
 BATCH, STEPS, LABELS, ITEMS, CHOSEN = 64, 100, 20, 1000, 10
+NODES, ROWS, SORTED = 30, 32, 100
 
 
 def gumbel(shape, dtype=torch.float32):
@@ -94,6 +95,50 @@ def subset_sample(scores, k=CHOSEN):
     return chosen
 
 
+def tree_log_partition(scores):
+    """Kirchhoff's determinant in double precision, each row relative to its largest weight."""
+    scores = scores.double()
+    own = torch.eye(scores.shape[-2], scores.shape[-1] - 1, dtype=torch.bool)
+    scores = scores.masked_fill(torch.nn.functional.pad(own, (1, 0)), -math.inf)
+    top = scores.detach().max(-1, keepdim=True).values
+    weights = (scores - top).exp()
+    laplacian = torch.diag_embed(weights.sum(-1)) - weights[..., 1:]
+    return torch.linalg.slogdet(laplacian).logabsdet + top.sum((-1, -2))
+
+
+def sinkhorn(x, iterations=20):
+    for _ in range(iterations):
+        x = x - x.logsumexp(-1, keepdim=True)
+        x = x - x.logsumexp(-2, keepdim=True)
+    return x.exp()
+
+
+def sinkhorn_gradient(scores):
+    upstream = torch.randn_like(scores)
+
+    def run():
+        x = scores.detach().requires_grad_()
+        (sinkhorn(x) * upstream).sum().backward()
+
+    return run
+
+
+def ranking_gradient(scores):
+    ranking = (scores + gumbel(scores.shape)).argsort(-1, descending=True)
+
+    def run():
+        x = scores.detach().requires_grad_()
+        picked = x.gather(-1, ranking)
+        (picked - picked.flip(-1).logcumsumexp(-1).flip(-1)).sum().backward()
+
+    return run
+
+
+def soft_sort(x):
+    ordered = x.sort(descending=True).values
+    return (-(ordered.unsqueeze(-1) - x.unsqueeze(-2)).abs()).softmax(-1)
+
+
 def marginals(log_partition, scores):
     def run():
         x = scores.detach().requires_grad_()
@@ -133,6 +178,13 @@ def structured():
         torch.manual_seed(0)
         return gumbel((BATCH, ITEMS))
 
+    def draw(*shape):
+        torch.manual_seed(0)
+        return gumbel(shape)
+
+    def heads():
+        return draw(BATCH, NODES, NODES + 1)
+
     loop, tree = subset_log_partition_loop, subset_log_partition_tree
     return {
         "structured_chain_marginals_loop": lambda: marginals(chain_log_partition, edges()),
@@ -145,6 +197,12 @@ def structured():
         "structured_subset_top_k_torch": lambda: without_gradient(
             lambda x: torch.topk(x + gumbel(x.shape), CHOSEN), scores()
         ),
+        "structured_tree_marginals_slogdet": lambda: marginals(tree_log_partition, heads()),
+        "structured_tree_relaxed_slogdet": lambda: relaxed(tree_log_partition, heads()),
+        "structured_sinkhorn_plan_loop": lambda: without_gradient(sinkhorn, draw(BATCH, ROWS, ROWS)),
+        "structured_sinkhorn_gradient_loop": lambda: sinkhorn_gradient(draw(BATCH, ROWS, ROWS)),
+        "structured_ranking_gradient_torch": lambda: ranking_gradient(scores()),
+        "structured_sort_soft_torch": lambda: without_gradient(soft_sort, draw(BATCH, SORTED)),
     }
 
 
@@ -152,3 +210,7 @@ if __name__ == "__main__":
     x = torch.randn(3, 37, dtype=torch.float64)
     print((subset_log_partition_tree(x) - subset_log_partition_loop(x)).abs().max().item(), "should be near 1e-15")
     print(subset_sample(x).sum(1), "should be", CHOSEN)
+    for gap in (10.0, 30.0, 36.0, 40.0):
+        # Two nodes that prefer each other: whom the root leads to does not depend on how much they do.
+        x = torch.tensor([[[0.0, 0.0, gap], [0.5, gap, 0.0]]], dtype=torch.float64)
+        print("gap", gap, marginals(tree_log_partition, x)()[0][0, 1, 0].item(), "should be 0.6225 from 30 on")
