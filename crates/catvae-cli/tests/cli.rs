@@ -552,3 +552,20 @@ fn list_puts_the_best_run_first_and_names_what_differs() {
     assert!(place.error("list runs/no-run").contains("holds no run"));
     assert!(place.error("list nowhere").contains("cannot read nowhere"));
 }
+
+#[test]
+fn a_collapse_is_said_once_and_a_run_that_learns_hears_nothing() {
+    let place = Place::new();
+    let small = SMALL.replace("--batch-size 50", "--batch-size 4");
+    // So large a step kills every ReLU.
+    let output = place.run(&format!("{small} --epochs 12 --logits relu --lr 0.5 --out dead"));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(
+        stderr(&output).matches("the codes carry nothing").count(),
+        1,
+        "{}",
+        stderr(&output)
+    );
+    let output = place.run(&format!("{small} --epochs 12 --out alive"));
+    assert!(!stderr(&output).contains("the codes carry nothing"), "{}", stderr(&output));
+}

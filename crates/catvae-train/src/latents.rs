@@ -44,6 +44,14 @@ pub struct LatentUse {
     pub label_information: Option<f64>,
 }
 
+impl LatentStatistics {
+    /// Whether the whole code says next to nothing: every latent is [dead](LatentUse::is_dead), so that every image gets the
+    /// same code.
+    pub fn is_collapsed(&self) -> bool {
+        self.latents.iter().all(LatentUse::is_dead)
+    }
+}
+
 impl LatentUse {
     /// Whether the latent says next to nothing about the image: less than 0.01 nats.
     pub fn is_dead(&self) -> bool {

@@ -11,7 +11,7 @@ use candle_core::Device;
 use catvae_data::Dataset;
 use catvae_model::CategoricalVae;
 use catvae_train::{
-    EpochMetrics, Error, Event, LockedRun, Outcome, RunDir, TrainConfig, Trainer,
+    EpochMetrics, Error, Event, LatentStatistics, LockedRun, Outcome, RunDir, TrainConfig, Trainer,
     latent_statistics, stream,
 };
 use gumbel_core::Generator;
@@ -81,6 +81,11 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     };
     let gallery = Gallery { run: &run, dataset: &dataset, config: &config, device: &device };
     let mut failed_picture = None;
+    let mut collapse_said = false;
+    let go_on = || match signals.exit_code() {
+        Some(_) => ControlFlow::Break(()),
+        None => ControlFlow::Continue(()),
+    };
     let outcome = trainer.run(&dataset, &run, &mut |event| {
         match event {
             Event::Step(report) => progress.step(&report),
@@ -90,7 +95,19 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
                 if let Err(error) = gallery.draw(model, metrics) {
                     failed_picture.get_or_insert(error);
                 }
-                let logged = events.as_ref().map(|events| gallery.log(events, model, metrics));
+                let latents = match gallery.latents(model) {
+                    Ok(latents) => latents,
+                    Err(error) => {
+                        failed_picture.get_or_insert(error);
+                        return go_on();
+                    }
+                };
+                let begun = metrics.epoch > 1 && metrics.step >= FIRST_STEPS;
+                if begun && latents.is_collapsed() && !collapse_said {
+                    warn(COLLAPSED);
+                    collapse_said = true;
+                }
+                let logged = events.as_ref().map(|events| gallery.log(events, &latents, metrics));
                 if let Some(Err(error)) = logged {
                     warn(&format!("warning: no more events for TensorBoard: {error:#}"));
                     events = None;
@@ -98,10 +115,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
             }
             Event::Checkpoint(_) => {}
         }
-        match signals.exit_code() {
-            Some(_) => ControlFlow::Break(()),
-            None => ControlFlow::Continue(()),
-        }
+        go_on()
     });
     progress.finish();
     if let Some(error) = failed_picture {
@@ -228,8 +242,13 @@ fn say_where_all_lies(run: &RunDir) {
     print_line(&format!("Next: catvae evaluate {} --importance-samples 100", quoted(run.path())));
 }
 
-/// Test images behind the histograms of an event.
+/// Test images behind the statistics of the latents.
 const LOGGED_IMAGES: usize = 1000;
+
+/// So many steps a model may take before its codes must carry something.
+const FIRST_STEPS: u64 = 500;
+const COLLAPSED: &str = "warning: the codes carry nothing: every image gets the same one (each latent knows less than 0.01 nats of \
+     the image). Few runs come out of this: try another --seed, or a smaller --lr";
 
 /// Draws the pictures of a run.
 struct Gallery<'a> {
@@ -240,21 +259,24 @@ struct Gallery<'a> {
 }
 
 impl Gallery<'_> {
-    /// The epoch as an event, with use and KL of the latents over the first test images.
+    /// Use of the latents over the first test images.
+    fn latents(&self, model: &CategoricalVae) -> Result<LatentStatistics> {
+        let images = self.dataset.test.take(LOGGED_IMAGES);
+        Ok(latent_statistics(model, &images, self.config.data.binarization, self.device)?)
+    }
+
+    /// The epoch as an event.
     fn log(
         &self,
         events: &EventFile,
-        model: &CategoricalVae,
+        latents: &LatentStatistics,
         metrics: &EpochMetrics,
     ) -> Result<()> {
-        let images = self.dataset.test.take(LOGGED_IMAGES);
-        let latents =
-            latent_statistics(model, &images, self.config.data.binarization, self.device)?;
         let pictures = ["samples", "reconstructions"].map(|folder| {
             let file = format!("epoch-{:03}.png", metrics.epoch);
             (folder, self.run.path().join(folder).join(file))
         });
-        events.epoch(metrics, &latents, &pictures)
+        events.epoch(metrics, latents, &pictures)
     }
 
     fn draw(&self, model: &CategoricalVae, metrics: &EpochMetrics) -> Result<()> {
