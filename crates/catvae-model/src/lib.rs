@@ -48,7 +48,7 @@ mod vae;
 pub use config::{LogitsActivation, ModelConfig};
 pub use error::{Error, Result};
 pub use init::uniform_within;
-pub use likelihood::{Likelihood, PixelLaw};
+pub use likelihood::{Likelihood, NllKernel, PixelLaw};
 pub use model::{Model, ModelSettings, from_state_dict, load_state_dict};
 pub use network::{
     Architecture, Conv, Initialisation, Mlp, Network, NetworkConfig, ParameterSpec, Sizes, Tape,

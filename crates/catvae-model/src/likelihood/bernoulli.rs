@@ -1,24 +1,16 @@
 //! Bernoulli pixels.
 
 use candle_core::Tensor;
-use gumbel_kernels::{LengthError, bernoulli_nll};
+use gumbel_kernels::bernoulli_nll;
 
-use super::PixelLaw;
+use super::{NllKernel, PixelLaw};
 
 /// `−ln p(x) = max(l, 0) − l·x + ln(1 + e^(−|l|))`, with mean `sigmoid(l)`.
 pub(super) struct Bernoulli;
 
 impl PixelLaw for Bernoulli {
-    fn nll_slices(
-        &self,
-        n_pixels: usize,
-        scale: f32,
-        logits: &[f32],
-        images: &[f32],
-        nll: &mut [f32],
-        d_logits: &mut [f32],
-    ) -> Result<(), LengthError> {
-        bernoulli_nll(n_pixels, scale, logits, images, nll, d_logits)
+    fn kernel(&self) -> NllKernel {
+        bernoulli_nll
     }
 
     fn nll_of_pixels(&self, logits: &Tensor, images: &Tensor) -> candle_core::Result<Tensor> {

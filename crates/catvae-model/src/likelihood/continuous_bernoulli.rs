@@ -1,9 +1,9 @@
 //! Continuous Bernoulli pixels.
 
 use candle_core::{DType, Tensor};
-use gumbel_kernels::{LengthError, continuous_bernoulli_nll};
+use gumbel_kernels::continuous_bernoulli_nll;
 
-use super::PixelLaw;
+use super::{NllKernel, PixelLaw};
 
 /// `−ln p(x) = A(l) − l·x` with `A(l) = ln((e^l − 1) / l)` and mean `A'(l)` (Loaiza-Ganem and Cunningham 2019).
 ///
@@ -11,16 +11,8 @@ use super::PixelLaw;
 pub(super) struct ContinuousBernoulli;
 
 impl PixelLaw for ContinuousBernoulli {
-    fn nll_slices(
-        &self,
-        n_pixels: usize,
-        scale: f32,
-        logits: &[f32],
-        images: &[f32],
-        nll: &mut [f32],
-        d_logits: &mut [f32],
-    ) -> Result<(), LengthError> {
-        continuous_bernoulli_nll(n_pixels, scale, logits, images, nll, d_logits)
+    fn kernel(&self) -> NllKernel {
+        continuous_bernoulli_nll
     }
 
     fn nll_of_pixels(&self, logits: &Tensor, images: &Tensor) -> candle_core::Result<Tensor> {

@@ -1,25 +1,17 @@
 //! Pixels with 256 levels under a logistic law of fixed scale.
 
 use candle_core::{DType, Tensor};
-use gumbel_kernels::{HALF_LEVEL, LOGISTIC_SCALE, LengthError, discretised_logistic_nll};
+use gumbel_kernels::{HALF_LEVEL, LOGISTIC_SCALE, discretised_logistic_nll};
 
-use super::PixelLaw;
+use super::{NllKernel, PixelLaw};
 
 /// The mass of a logistic variable around a level, with location `½ + s·l` and scale `s`
 /// ([`discretised_logistic_nll`]).
 pub(super) struct DiscretisedLogistic;
 
 impl PixelLaw for DiscretisedLogistic {
-    fn nll_slices(
-        &self,
-        n_pixels: usize,
-        scale: f32,
-        logits: &[f32],
-        images: &[f32],
-        nll: &mut [f32],
-        d_logits: &mut [f32],
-    ) -> Result<(), LengthError> {
-        discretised_logistic_nll(n_pixels, scale, logits, images, nll, d_logits)
+    fn kernel(&self) -> NllKernel {
+        discretised_logistic_nll
     }
 
     fn nll_of_pixels(&self, logits: &Tensor, images: &Tensor) -> candle_core::Result<Tensor> {

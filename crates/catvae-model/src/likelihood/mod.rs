@@ -14,24 +14,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
+/// `−ln p(x)` of each image in nats, and its gradient for the logits times `scale`: a function of `n_pixels`, `scale`, logits,
+/// images, nll and d_logits.
+///
+/// # Shapes
+/// - logits, images, d_logits: `(batch, n_pixels)`; nll: `(batch,)`.
+///
+/// # Errors
+/// [`LengthError`] when a slice does not fit.
+pub type NllKernel =
+    fn(usize, f32, &[f32], &[f32], &mut [f32], &mut [f32]) -> std::result::Result<(), LengthError>;
+
 /// A law of independent pixels in [0, 1], each given its logit.
 pub trait PixelLaw: Send + Sync {
-    /// `−ln p(x)` of each image in nats, and its gradient for the logits times `scale`.
-    ///
-    /// # Shapes
-    /// - logits, images, d_logits: `(batch, n_pixels)`; nll: `(batch,)`.
-    ///
-    /// # Errors
-    /// [`LengthError`] when a slice does not fit.
-    fn nll_slices(
-        &self,
-        n_pixels: usize,
-        scale: f32,
-        logits: &[f32],
-        images: &[f32],
-        nll: &mut [f32],
-        d_logits: &mut [f32],
-    ) -> std::result::Result<(), LengthError>;
+    /// The law on slices.
+    fn kernel(&self) -> NllKernel;
 
     /// `−ln p(x)` of each pixel in candle's operations.
     ///
@@ -138,7 +135,7 @@ fn on_cpu(
     let (batch, n_pixels) = logits.dims2()?;
     let (mut nll, mut d_logits) = (vec![0.0; batch], vec![0.0; batch * n_pixels]);
     read_slices([logits, images], |[logits, images]| {
-        Ok(law.nll_slices(n_pixels, 1.0, logits, images, &mut nll, &mut d_logits)?)
+        Ok(law.kernel()(n_pixels, 1.0, logits, images, &mut nll, &mut d_logits)?)
     })?;
     Ok((nll, d_logits))
 }

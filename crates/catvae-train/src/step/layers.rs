@@ -124,7 +124,7 @@ impl LayerStep {
                     let per_point = output.len() / group.len();
                     let pixels = output.chunks(per_point).zip(d_output.chunks_mut(per_point));
                     for ((logits, d_logits), nll) in pixels.zip(nll_of_rows.chunks_mut(batch)) {
-                        law.nll_slices(images.len() / batch, 1.0, logits, images, nll, d_logits)?;
+                        law.kernel()(images.len() / batch, 1.0, logits, images, nll, d_logits)?;
                     }
                     Ok::<_, gumbel_core::Error>(())
                 })?;
@@ -257,7 +257,7 @@ fn unrelaxed(
         tape.forward(decoder, values, batch, z)?;
         let (output, d_output) = tape.output();
         let n_pixels = images.len() / batch;
-        likelihood.law().nll_slices(n_pixels, 1.0, output, images, nll_of_images, d_output)?;
+        likelihood.law().kernel()(n_pixels, 1.0, output, images, nll_of_images, d_output)?;
         Ok(())
     })?;
     Ok(nll_of_images.iter().map(|&x| f64::from(x)).sum::<f64>() / batch as f64)
