@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Explore(ExploreArgs),
     /// Write a run's model for other programs: safetensors, ONNX, a folder for the Hugging Face hub, or the explorer
     Export(ExportArgs),
+    /// Make a run of a model's weights: safetensors, or PyTorch's .pth with the same names and shapes
+    Import(Box<ImportArgs>),
     /// Draw relaxed samples over a row of temperatures, beside the categorical they relax
     Temperature(TemperatureArgs),
     /// Measure gradient estimators against a run's exact gradient (at most 16,384 codes)
@@ -311,6 +313,21 @@ pub(crate) struct ExportArgs {
     /// Where the dataset lies, for the explorer: DIR or DIR/NAME [default: as in training]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The weights: a safetensors file, or what torch.save made of a state_dict()
+    pub(crate) file: PathBuf,
+    /// The run folder [default: the first free of runs/NAME, runs/NAME-2, …]
+    #[arg(long, value_name = "RUN")]
+    pub(crate) out: Option<PathBuf>,
+    /// Configuration that the model belongs to [default: a config.json beside FILE, or that of `catvae train`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The settings of the configuration file, each under its flag
+    #[command(flatten)]
+    pub(crate) settings: Flags,
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,12 @@ pub(crate) struct Flags(Vec<(&'static Setting, String)>);
 impl Flags {
     /// Whether the setting was given.
     pub(crate) fn give(&self, key: &str) -> bool {
-        self.0.iter().any(|(setting, _)| setting.key == key)
+        self.text(key).is_some()
+    }
+
+    /// What was given for the setting.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(setting, _)| setting.key == key).map(|(_, text)| text.as_str())
     }
 
     /// Puts what was given over `config`.

@@ -62,6 +62,7 @@ fn obey(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Latents(args) => commands::latents::latents(args),
         Command::Explore(args) => commands::explore::explore(args),
         Command::Export(args) => commands::export::export(args),
+        Command::Import(args) => commands::import::import(args),
         Command::Temperature(args) => commands::temperature::temperature(args),
         Command::Estimators(args) => commands::estimators::estimators(args),
         Command::List(args) => commands::list::list(args),

@@ -68,6 +68,9 @@ section! {
         optimizer: OptimizerKind = OptimizerKind::Adam, "optimizer" "NAME",
         /// Step size of the optimiser
         learning_rate: f64 = 1e-3, "lr" "X", range Positive,
+        /// Start with the weights of this run, safetensors or PyTorch file, which must fit the model
+        #[serde(skip_serializing_if = "Option::is_none")]
+        init_from: Option<PathBuf> = None, "init-from" "RUN|FILE",
         /// Fixes initialisation, order and noise
         seed: u64 = 0, "seed" "N",
         /// Epochs between test evaluations; 0 for the last epoch only

@@ -201,6 +201,14 @@ pub enum Error {
         /// The newest checkpoint before it, as it was written.
         checkpoint: Option<PathBuf>,
     },
+    /// A file of weights from elsewhere cannot be used.
+    #[error("{}: no weights that can be read: {message}", path.display())]
+    StateDict {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A parameter got no gradient: the graph is broken.
     #[error("the loss does not depend on {parameter}: no gradient reaches it")]
     NoGradient {

@@ -19,6 +19,7 @@ mod objective;
 mod optimizer;
 mod run_dir;
 mod settings;
+mod state_dict;
 mod step;
 pub mod stream;
 mod sums;

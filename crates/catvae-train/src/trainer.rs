@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use candle_core::Device;
 use catvae_data::{Batch, Batches, Dataset};
-use catvae_model::{Model, ModelConfig, ModelSettings};
+use catvae_model::{Model, ModelConfig, ModelSettings, load_state_dict};
 use gumbel_core::Generator;
 use gumbel_core::estimators::EstimatorState;
 
 use crate::checkpoint::Snapshot;
+use crate::state_dict::read_state_dict;
 use crate::step::layers::LayerStep;
 use crate::step::team::Team;
 use crate::step::times::StepTimes;
@@ -100,16 +101,19 @@ enum EpochProgress {
 }
 
 impl<S: ModelSettings> Trainer<S> {
-    /// A fresh model.
+    /// A fresh model, or one with the weights of `training.init_from`.
     ///
     /// # Errors
-    /// Those of [`RunConfig::check`].
+    /// Those of [`RunConfig::check`]; weights that cannot be read, or that are not this model's, by name.
     pub fn new(config: RunConfig<S>, device: Device) -> Result<Self> {
         config.check()?;
         let seed = Generator::new(config.training.seed);
         let model =
             S::Model::initialise(&config.model, &device, &mut seed.stream(stream::INITIALISATION))?;
         let settings = &config.training;
+        if let Some(path) = &settings.init_from {
+            load_state_dict(&model, read_state_dict(path, &config.model)?)?;
+        }
         let optimizer =
             Optimizer::new(settings.optimizer, settings.learning_rate, &model.parameters())?;
         Ok(Self {
@@ -204,7 +208,7 @@ impl<S: ModelSettings> Trainer<S> {
         run: &LockedRun,
         on_event: &mut dyn FnMut(Event<S>) -> ControlFlow<()>,
     ) -> Result<Outcome> {
-        if self.position.step == 0 {
+        if self.last_checkpoint.is_none() {
             self.check_alone(run)?;
         }
         self.keep(run, || {
@@ -233,6 +237,16 @@ impl<S: ModelSettings> Trainer<S> {
             }
         }
         Ok(Outcome::Finished)
+    }
+
+    /// Keeps configuration and model as they are before the first step, for those who train no further.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`] has for a fresh trainer.
+    pub fn keep_start(&mut self, run: &LockedRun) -> Result<PathBuf> {
+        self.check_alone(run)?;
+        self.keep(run, || run.write_config(&self.config))?;
+        self.save(run, &mut |_| ControlFlow::Continue(()))
     }
 
     /// A run that starts here would push out the checkpoints of another. One that ended before its first

@@ -6,6 +6,7 @@ pub(crate) mod estimators;
 pub(crate) mod evaluate;
 pub(crate) mod explore;
 pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod latents;
 pub(crate) mod list;
 pub(crate) mod reconstruct;

@@ -2,25 +2,48 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
-use catvae_train::TrainConfig;
+use anyhow::{Context, Result, bail};
+use catvae_model::ModelConfig;
+use catvae_train::{RunDir, TrainConfig};
 use gumbel_core::TemperatureSchedule;
 use toml::{Table, Value};
 
-use crate::args::{ScheduleArgs, TrainArgs};
+use crate::args::ScheduleArgs;
 use crate::data;
+use crate::flags::Flags;
 
-/// Puts the flags that were given over `config`.
-pub(crate) fn apply(args: &TrainArgs, config: &mut TrainConfig) -> Result<()> {
-    let flags = &args.settings;
-    flags.apply(config)?;
-    if args.straight_through {
-        config.estimator = gumbel_core::estimators::Estimator::StGumbelSoftmax;
+/// What flags are put over where no run is gone on with: a file, or the defaults with the model whose weights are taken.
+pub(crate) fn starting_point(file: Option<&Path>, weights: Option<&Path>) -> Result<TrainConfig> {
+    match file {
+        Some(path) => Ok(TrainConfig::read(path)?),
+        None => {
+            let model = weights.map(model_of).transpose()?.flatten();
+            Ok(TrainConfig { model: model.unwrap_or_default(), ..TrainConfig::default() })
+        }
     }
+}
+
+/// What the model of a run is built from, or that of a file with the config.json of `catvae export` beside it.
+fn model_of(weights: &Path) -> Result<Option<ModelConfig>> {
+    if weights.is_dir() {
+        return Ok(Some(RunDir::new(weights).read_config()?.model));
+    }
+    let path = weights.with_file_name("config.json");
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let model = serde_json::from_slice(&bytes);
+            Ok(Some(model.with_context(|| format!("cannot read {}", path.display()))?))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// Puts the flags that were given over `config`. In a `fresh` one, a folder alone says which images are meant.
+pub(crate) fn apply(flags: &Flags, fresh: bool, config: &mut TrainConfig) -> Result<()> {
+    flags.apply(config)?;
     if flags.give("data.data_dir") {
         let folder = config.data.data_dir.take().unwrap_or_default();
-        if !flags.give("data.dataset") && args.config.is_none() && !args.resume {
-            // A folder alone says which images are meant.
+        if !flags.give("data.dataset") && fresh {
             config.data.dataset = last_name(&folder).unwrap_or_default();
         }
         data::set_folder(&mut config.data, Some(&folder))?;

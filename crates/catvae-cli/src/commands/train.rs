@@ -15,6 +15,7 @@ use catvae_train::{
     latent_statistics, stream,
 };
 use gumbel_core::Generator;
+use gumbel_core::estimators::Estimator;
 
 use crate::args::TrainArgs;
 use crate::commands::settings;
@@ -146,19 +147,25 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
 
 /// The configuration that flags are put over: that of the run to resume, of a file, or the default.
 fn starting_point(args: &TrainArgs) -> Result<TrainConfig> {
+    let apply = |config: &mut TrainConfig| {
+        let fresh = args.config.is_none() && !args.resume;
+        settings::apply(&args.settings, fresh, config)?;
+        if args.straight_through {
+            config.estimator = Estimator::StGumbelSoftmax;
+        }
+        anyhow::Ok(())
+    };
     if let (true, Some(out)) = (args.resume, &args.out) {
         let started_with = RunDir::new(out).read_config()?;
         let mut config = started_with.clone();
-        settings::apply(args, &mut config)?;
+        apply(&mut config)?;
         config.temperature = settings::schedule(&args.schedule, config.temperature, 1)?;
         config.check_resumes(&started_with, out)?;
         return Ok(config);
     }
-    let mut config = match &args.config {
-        Some(path) => TrainConfig::read(path)?,
-        None => TrainConfig::default(),
-    };
-    settings::apply(args, &mut config)?;
+    let weights = args.settings.text("training.init_from").map(Path::new);
+    let mut config = settings::starting_point(args.config.as_deref(), weights)?;
+    apply(&mut config)?;
     Ok(config)
 }
 
@@ -187,7 +194,7 @@ fn resume(run: &RunDir, config: &TrainConfig, device: &Device) -> Result<(Locked
 }
 
 /// Makes the first of `runs/NAME`, `runs/NAME-2`, … that is not there yet, before another process can.
-fn claim_folder(dataset: &str) -> Result<RunDir> {
+pub(crate) fn claim_folder(dataset: &str) -> Result<RunDir> {
     let runs = Path::new("runs");
     fs::create_dir_all(runs).context("cannot create runs")?;
     let mut folder = runs.join(dataset);

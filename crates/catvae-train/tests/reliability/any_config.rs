@@ -122,6 +122,7 @@ fn training() -> impl Strategy<Value = TrainingSettings> {
                 batch_size,
                 optimizer,
                 learning_rate,
+                init_from: None,
                 seed,
                 eval_every,
                 unrelaxed,
