@@ -258,7 +258,7 @@ pub(crate) struct LatentsArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// Also draw it
-    #[arg(long, value_name = "FILE.png")]
+    #[arg(long, value_name = "FILE.png|svg")]
     pub(crate) out: Option<PathBuf>,
 }
 
@@ -335,8 +335,8 @@ pub(crate) struct TemperatureArgs {
     /// Fixes the samples
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The picture [default: temperature.png]
-    #[arg(long, value_name = "FILE.png")]
+    /// The figure [default: temperature.png]
+    #[arg(long, value_name = "FILE.png|svg")]
     pub(crate) out: Option<PathBuf>,
 }
 
@@ -365,10 +365,10 @@ pub(crate) struct EstimatorsArgs {
     /// Fixes the draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Also write the table as JSON
-    #[arg(long, value_name = "FILE.json")]
-    pub(crate) json: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Also draw it
-    #[arg(long, value_name = "FILE.png")]
+    #[arg(long, value_name = "FILE.png|svg")]
     pub(crate) out: Option<PathBuf>,
 }

@@ -71,14 +71,25 @@ impl Grid {
     }
 }
 
+/// What pictures of images are written as.
+pub(crate) const PICTURE: &[&str] = &["png"];
+/// What figures are written as.
+pub(crate) const FIGURE: &[&str] = &["png", "svg"];
+
+/// Whether the name ends with this extension, in capitals or not.
+pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
 /// Makes the folder of a result that was named where it is missing, and refuses a name that promises another format.
-pub(crate) fn prepare(path: Option<&Path>, extension: &str) -> Result<()> {
+pub(crate) fn prepare(path: Option<&Path>, extensions: &[&str]) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
-    if path.extension().is_some_and(|found| !found.eq_ignore_ascii_case(extension)) {
-        let better = path.with_extension(extension);
+    if path.extension().is_some() && !extensions.iter().any(|name| has_extension(path, name)) {
+        let better = path.with_extension(extensions[0]);
         bail!(
-            "{}: what is written there is {extension}; name it {}",
+            "{}: what is written there is {}; name it {}",
             path.display(),
+            extensions.join(" or "),
             better.display()
         );
     }
@@ -111,7 +122,7 @@ mod tests {
     fn images_land_at_their_place() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/grid.png");
-        prepare(Some(&path), "png").unwrap();
+        prepare(Some(&path), PICTURE).unwrap();
         let mut grid = Grid::new(2, 3, [2, 4]).unwrap();
         grid.put(1, 2, &[0.0, 0.25, 0.5, 0.75, 1.0, 2.0, -1.0, 0.0]);
         grid.save(&path).unwrap();
@@ -128,11 +139,11 @@ mod tests {
     #[test]
     fn a_name_that_promises_another_format_is_refused() {
         for name in ["new/a.jpg", "new/a.tar.gz"] {
-            let error = prepare(Some(Path::new(name)), "png").unwrap_err().to_string();
-            assert!(error.contains("png") && !Path::new("new").exists(), "{error}");
+            let error = prepare(Some(Path::new(name)), FIGURE).unwrap_err().to_string();
+            assert!(error.contains("png or svg") && !Path::new("new").exists(), "{error}");
         }
         for name in ["/dev/null", "a.PNG", "a"] {
-            prepare(Some(Path::new(name)), "png").unwrap();
+            prepare(Some(Path::new(name)), PICTURE).unwrap();
         }
     }
 

@@ -47,6 +47,11 @@ impl OpenRun {
         given.map_or_else(|| self.path.join(name), Path::to_owned)
     }
 
+    /// What the run is called in titles.
+    pub(crate) fn name(&self) -> String {
+        folder_name(&self.path)
+    }
+
     /// Rows and columns of the run's images.
     pub(crate) fn image_shape(&self) -> Result<[usize; 2]> {
         let provenance = self.config.provenance.as_ref();
@@ -67,6 +72,12 @@ impl OpenRun {
             Part::Test => dataset.test,
         })
     }
+}
+
+/// The last name of a folder's path.
+pub(crate) fn folder_name(path: &Path) -> String {
+    let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    absolute.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The run folder that a path lies in, and its best checkpoint where the path is that.

@@ -18,7 +18,7 @@ fn estimators_are_measured_against_the_exact_gradient() {
     let train = "train --train-images 100 --test-images 10 --hidden 16 --latents 2 --categories 3 \
                  --epochs 1 --batch-size 50 --no-unrelaxed --out run";
     assert!(catvae(dir.path(), train).unwrap().status.success());
-    let line = "estimators run --samples 3 --limit 5 --json table.json --out table.png";
+    let line = "estimators run --samples 3 --limit 5 --out table.png";
     let output = catvae(dir.path(), line).unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -28,8 +28,11 @@ fn estimators_are_measured_against_the_exact_gradient() {
     // Two categories only, and the exact gradient itself.
     assert!(!shown.contains("disarm") && !shown.contains("enumeration"), "{shown}");
 
-    let text = std::fs::read_to_string(dir.path().join("table.json")).unwrap();
-    let table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let line = "estimators run --samples 3 --limit 5 --json --out table.svg";
+    let output = catvae(dir.path(), line).unwrap();
+    let table: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figure = std::fs::read_to_string(dir.path().join("table.svg")).unwrap();
+    assert!(figure.starts_with("<svg") && figure.contains(">run, τ = 1</text>"), "{figure}");
     let rows = table["estimators"].as_array().unwrap();
     // All but those two.
     assert_eq!((rows.len(), &table["n_images"]), (Estimator::ALL.len() - 2, &5.into()));

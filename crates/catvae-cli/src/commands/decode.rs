@@ -8,7 +8,7 @@ use catvae_data::codes::read_codes;
 use gumbel_core::one_hot;
 
 use crate::args::DecodeArgs;
-use crate::grid::{Grid, prepare};
+use crate::grid::{Grid, PICTURE, prepare};
 use crate::pictures;
 use crate::progress::print_line;
 use crate::run::OpenRun;
@@ -17,7 +17,7 @@ use crate::run::OpenRun;
 const COLUMNS: usize = 16;
 
 pub(crate) fn decode(args: &DecodeArgs) -> Result<ExitCode> {
-    prepare(args.out.as_deref(), "png")?;
+    prepare(args.out.as_deref(), PICTURE)?;
     let device = args.device.open()?;
     let run = OpenRun::open(&args.run, args.checkpoint, &device)?;
     let (n_latents, n_categories) = (run.config.model.n_latents, run.config.model.n_categories);

@@ -18,7 +18,7 @@ use crate::run::OpenRun;
 const BATCH: usize = 1000;
 
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
-    prepare(args.out.as_deref(), "npz")?;
+    prepare(args.out.as_deref(), &["npz"])?;
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let images = run.images(&args.run, args.part)?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use catvae_model::{CategoricalVae, Model};
 use catvae_train::{EstimatorLab, EstimatorMeasurement, stream};
 use gumbel_core::Generator;
@@ -10,37 +10,22 @@ use gumbel_core::estimators::Estimator;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{EstimatorsArgs, Part};
-use crate::grid::prepare;
+use crate::grid::{FIGURE, prepare};
 use crate::plot::{EstimatorRow, draw_estimators};
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
-    prepare(args.out.as_deref(), "png")?;
+    prepare(args.out.as_deref(), FIGURE)?;
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let images = run.images(&args.run, Part::Test)?.take(args.limit.get());
     let lab = EstimatorLab::new(&run.model, &images, run.config.data.binarization, &device)?;
     let chosen = choose(args, &lab)?;
 
-    let config = run.model.settings();
-    print_line(&format!(
-        "{} latents x {} categories, model of step {}, {} images, {} draws of the gradient of the cross-entropy",
-        config.n_latents,
-        config.n_categories,
-        run.step,
-        images.len(),
-        args.samples
-    ));
-    print_line(&format!(
-        "with respect to the logits, against the exact one ({:.0} ms). τ = {} where there is one.",
-        lab.exact_ms(),
-        args.temperature
-    ));
-    print_line("");
-    print_line(
-        "  estimator                      cosine   one draw   rel. bias   (floor)   rel. std   ms/draw",
-    );
+    if !args.json {
+        introduce(args, &run, &lab, images.len());
+    }
 
     let bar = ProgressBar::new((chosen.len() * args.samples.get()) as u64);
     if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {eta}") {
@@ -54,12 +39,15 @@ pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
         let row = lab.measure(estimator, args.temperature, args.samples, &mut generator, || {
             bar.inc(1);
         })?;
-        bar.suspend(|| print_line(&line(&row)));
+        if !args.json {
+            bar.suspend(|| print_line(&line(&row)));
+        }
         rows.push(row);
     }
     bar.finish_and_clear();
 
-    if let Some(path) = &args.json {
+    if args.json {
+        let config = run.model.settings();
         let object = serde_json::json!({
             "step": run.step,
             "n_latents": config.n_latents,
@@ -70,15 +58,38 @@ pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
             "exact_ms": lab.exact_ms(),
             "estimators": rows,
         });
-        let text = serde_json::to_string_pretty(&object)?;
-        std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
-        print_line(&format!("{}", path.display()));
+        print_line(&object.to_string());
     }
     if let Some(path) = &args.out {
-        draw_estimators(&rows.iter().map(bars).collect::<Vec<_>>(), path)?;
-        print_line(&format!("{}", path.display()));
+        let title = format!("{}, τ = {}", run.name(), args.temperature);
+        draw_estimators(&title, &rows.iter().map(bars).collect::<Vec<_>>(), path)?;
+        if !args.json {
+            print_line(&format!("{}", path.display()));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the table below it is.
+fn introduce(
+    args: &EstimatorsArgs,
+    run: &OpenRun,
+    lab: &EstimatorLab<'_, CategoricalVae>,
+    n_images: usize,
+) {
+    let config = run.model.settings();
+    print_line(&format!(
+        "{} latents x {} categories, model of step {}, {n_images} images, {} draws of the gradient of the cross-entropy",
+        config.n_latents, config.n_categories, run.step, args.samples
+    ));
+    print_line(&format!(
+        "with respect to the logits, against the exact one ({:.0} ms). τ = {} where there is one.\n",
+        lab.exact_ms(),
+        args.temperature
+    ));
+    print_line(
+        "  estimator                      cosine   one draw   rel. bias   (floor)   rel. std   ms/draw",
+    );
 }
 
 /// The estimators asked for, or all that the model can take.

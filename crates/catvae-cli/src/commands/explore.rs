@@ -13,7 +13,7 @@ use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn explore(args: &ExploreArgs) -> Result<ExitCode> {
-    prepare(args.out.as_deref(), "html")?;
+    prepare(args.out.as_deref(), &["html"])?;
     let device = args.device.open()?;
     let mut first = OpenRun::open(&args.run, args.checkpoint, &device)?;
     let second = match &args.other {

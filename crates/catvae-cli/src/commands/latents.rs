@@ -6,19 +6,19 @@ use anyhow::Result;
 use catvae_train::{LatentUse, latent_statistics};
 
 use crate::args::{LatentsArgs, Part};
-use crate::grid::prepare;
+use crate::grid::{FIGURE, prepare};
 use crate::plot::draw_latents;
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn latents(args: &LatentsArgs) -> Result<ExitCode> {
-    prepare(args.out.as_deref(), "png")?;
+    prepare(args.out.as_deref(), FIGURE)?;
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let images = run.images(&args.run, Part::Test)?;
     let found = latent_statistics(&run.model, &images, run.config.data.binarization, &device)?;
     if let Some(path) = &args.out {
-        draw_latents(&found, path)?;
+        draw_latents(&run.name(), &found, path)?;
     }
     if args.json {
         let mut object = serde_json::to_value(&found)?;

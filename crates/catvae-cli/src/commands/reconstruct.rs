@@ -7,13 +7,13 @@ use catvae_train::stream;
 use gumbel_core::Generator;
 
 use crate::args::{Part, ReconstructArgs};
-use crate::grid::prepare;
+use crate::grid::{PICTURE, prepare};
 use crate::pictures;
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn reconstruct(args: &ReconstructArgs) -> Result<ExitCode> {
-    prepare(args.out.as_deref(), "png")?;
+    prepare(args.out.as_deref(), PICTURE)?;
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let test = run.images(&args.run, Part::Test)?;

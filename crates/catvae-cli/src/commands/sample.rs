@@ -7,13 +7,13 @@ use catvae_train::stream;
 use gumbel_core::Generator;
 
 use crate::args::SampleArgs;
-use crate::grid::prepare;
+use crate::grid::{PICTURE, prepare};
 use crate::pictures;
 use crate::progress::print_line;
 use crate::run::OpenRun;
 
 pub(crate) fn sample(args: &SampleArgs) -> Result<ExitCode> {
-    prepare(args.out.as_deref(), "png")?;
+    prepare(args.out.as_deref(), PICTURE)?;
     let device = args.device.open()?;
     let run = OpenRun::open(&args.run, args.checkpoint, &device)?;
     let mut generator = Generator::new(args.seed).stream(stream::PICTURES);

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use gumbel_core::{Generator, Temperature, gumbel_noise, gumbel_softmax_with_noise};
 
 use crate::args::TemperatureArgs;
-use crate::grid::prepare;
+use crate::grid::{FIGURE, prepare};
 use crate::plot::{TemperatureFigure, TemperaturePanel, draw_temperature};
 use crate::progress::print_line;
 
@@ -22,7 +22,7 @@ const N_SAMPLES: usize = 10_000;
 const N_SHOWN: usize = 3;
 
 pub(crate) fn temperature(args: &TemperatureArgs) -> Result<ExitCode> {
-    prepare(args.out.as_deref(), "png")?;
+    prepare(args.out.as_deref(), FIGURE)?;
     let n_categories = PROBS.len();
     let logits =
         Tensor::new(&PROBS, &Device::Cpu)?.log()?.broadcast_as((N_SAMPLES, n_categories))?;

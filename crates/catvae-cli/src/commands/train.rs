@@ -21,6 +21,7 @@ use crate::args::TrainArgs;
 use crate::commands::settings;
 use crate::explorer::{self, Exhibit};
 use crate::progress::{Progress, print_line, quoted, warn};
+use crate::run::folder_name;
 use crate::signals::Signals;
 use crate::tensorboard::{self, EventFile};
 use crate::{data, pictures, plot};
@@ -291,7 +292,7 @@ impl Gallery<'_> {
         if is_pictured(metrics.epoch, self.config.training.epochs) {
             self.draw_images(model, metrics.epoch)?;
         }
-        plot::draw_curves(&self.run.metrics().read()?, &path.join("curves.png"))
+        plot::draw_curves(&folder_name(path), &self.run.metrics().read()?, &path.join("curves.png"))
             .context("cannot draw curves.png")
     }
 

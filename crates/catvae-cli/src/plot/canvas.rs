@@ -1,5 +1,6 @@
-//! Antialiased rectangles, lines, discs and text on an RGB picture.
+//! Antialiased rectangles, lines, discs and text on an RGB picture, and the same as SVG.
 
+use std::fmt::Write;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -7,11 +8,19 @@ use anyhow::{Context, Result};
 use image::{ImageFormat, Rgb, RgbImage};
 
 use super::font::{CAP_HEIGHT, Style, Typeface, Weight};
-use crate::grid::write_file;
+use crate::grid::{has_extension, write_file};
 
 /// An sRGB colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Color(pub(super) [u8; 3]);
+
+impl std::fmt::Display for Color {
+    /// As in CSS.
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let [red, green, blue] = self.0;
+        write!(f, "#{red:02x}{green:02x}{blue:02x}")
+    }
+}
 
 // The palette of Okabe and Ito, "Color universal design" (2008), and greys.
 pub(super) const BLUE: Color = Color([0, 114, 178]);
@@ -75,6 +84,8 @@ impl Text {
 /// A white picture to draw on.
 pub(super) struct Canvas {
     pixels: RgbImage,
+    /// What was drawn, as elements of SVG.
+    svg: String,
     typeface: Typeface,
 }
 
@@ -88,10 +99,20 @@ impl Canvas {
             "a picture of {width:.0} x {height:.0} pixels is too large; draw less at once"
         );
         let pixels = RgbImage::from_pixel(width as u32, height as u32, Rgb(WHITE.0));
-        Ok(Self { pixels, typeface: Typeface::load()? })
+        Ok(Self { pixels, svg: String::new(), typeface: Typeface::load()? })
+    }
+
+    /// Adds an element to the SVG. Writing into a text cannot fail.
+    fn element(&mut self, element: std::fmt::Arguments) {
+        let _ = writeln!(self.svg, "{element}");
     }
 
     pub(super) fn fill(&mut self, rect: Rect, color: Color) {
+        let Rect { left, top, right, bottom } = rect;
+        let (width, height) = ((right - left).max(0.0), (bottom - top).max(0.0));
+        self.element(format_args!(
+            r#"<rect x="{left:.2}" y="{top:.2}" width="{width:.2}" height="{height:.2}" fill="{color}"/>"#
+        ));
         let covered = |from: f64, to: f64, pixel: i64| {
             (to.min((pixel + 1) as f64) - from.max(pixel as f64)).clamp(0.0, 1.0)
         };
@@ -107,6 +128,19 @@ impl Canvas {
 
     /// A line with round joins and ends through the points, cut off outside `clip`.
     pub(super) fn line(&mut self, points: &[Point], width: f64, color: Color, clip: Rect) {
+        let Rect { left, top, right, bottom } = clip;
+        let (columns, rows) = (right - left, bottom - top);
+        let corners: Vec<String> =
+            points.iter().map(|(x, y)| format!("{:.2},{:.2}", x - left, y - top)).collect();
+        let corners = corners.join(" ");
+        // An element of its own cuts off what lies outside it.
+        self.element(format_args!(
+            r#"<svg x="{left:.2}" y="{top:.2}" width="{columns:.2}" height="{rows:.2}"><polyline points="{corners}" fill="none" stroke="{color}" stroke-width="{width}" stroke-linecap="round" stroke-linejoin="round"/></svg>"#
+        ));
+        self.paint_line(points, width, color, clip);
+    }
+
+    fn paint_line(&mut self, points: &[Point], width: f64, color: Color, clip: Rect) {
         let reach = width / 2.0 + 1.0;
         let (clip_columns, clip_rows) = self.pixels_in(clip);
         let n_columns = (clip_columns.end - clip_columns.start).max(0) as usize;
@@ -140,7 +174,10 @@ impl Canvas {
     pub(super) fn disc(&mut self, (x, y): Point, radius: f64, color: Color) {
         let reach = radius + 1.0;
         let around = Rect { left: x - reach, top: y - reach, right: x + reach, bottom: y + reach };
-        self.line(&[(x, y), (x, y)], 2.0 * radius, color, around);
+        self.element(format_args!(
+            r#"<circle cx="{x:.2}" cy="{y:.2}" r="{radius}" fill="{color}"/>"#
+        ));
+        self.paint_line(&[(x, y), (x, y)], 2.0 * radius, color, around);
     }
 
     pub(super) fn text(&mut self, text: &str, (x, y): Point, how: Text) {
@@ -151,6 +188,7 @@ impl Canvas {
             Align::End => -length,
         };
         let drop = how.style.size * CAP_HEIGHT / 2.0;
+        self.write_text(text, (x, y), length, drop, how);
         // Whole pixels keep the stems of equal texts equal.
         let (left, base) = if how.upwards {
             ((x + drop).round() as i64, (y - start).round() as i64)
@@ -171,8 +209,36 @@ impl Canvas {
         self.typeface.width(text, how.style)
     }
 
-    /// Writes the PNG in one step: never half a picture.
+    /// The text of the SVG. It is as long in every font as in ours, so that nothing runs into it.
+    fn write_text(&mut self, text: &str, (x, y): Point, length: f64, drop: f64, how: Text) {
+        let anchor = match how.align {
+            Align::Start => "start",
+            Align::Middle => "middle",
+            Align::End => "end",
+        };
+        let weight = match how.style.weight {
+            Weight::Regular => 400,
+            Weight::SemiBold => 600,
+        };
+        let turn = if how.upwards { " rotate(-90)" } else { "" };
+        let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
+        let (size, color) = (how.style.size, how.color);
+        self.element(format_args!(
+            r#"<text transform="translate({x:.2} {y:.2}){turn}" y="{drop:.2}" font-size="{size}" font-weight="{weight}" fill="{color}" text-anchor="{anchor}" textLength="{length:.2}">{escaped}</text>"#
+        ));
+    }
+
+    /// Writes an SVG where the name ends so, and else a PNG; in one step: never half a picture.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
+        if has_extension(path, "svg") {
+            let (width, height) = self.pixels.dimensions();
+            let head = format!(
+                r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="Inter, Helvetica, Arial, sans-serif">"#
+            );
+            let background = format!(r#"<rect width="{width}" height="{height}" fill="{WHITE}"/>"#);
+            let text = format!("{head}\n{background}\n{}</svg>\n", self.svg);
+            return write_file(path, text.as_bytes());
+        }
         let mut bytes = Cursor::new(Vec::new());
         self.pixels.write_to(&mut bytes, ImageFormat::Png).context("cannot encode the picture")?;
         write_file(path, bytes.get_ref())
@@ -241,6 +307,30 @@ mod tests {
         // Two segments of 50 and 30, two half discs at the ends, and a join of less than one.
         let area = 80.0 * 4.0 + std::f64::consts::PI * 4.0;
         assert!((ink(&canvas) - area).abs() < 4.0, "{}", ink(&canvas));
+    }
+
+    #[test]
+    fn an_svg_has_what_was_drawn() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("figure.SVG");
+        let mut canvas = Canvas::new(100.0, 50.0).unwrap();
+        canvas.fill(Rect { left: 1.0, top: 2.0, right: 4.0, bottom: 6.0 }, BLUE);
+        canvas.line(&[(0.0, 0.0), (5.0, 5.0)], 2.0, GREEN, ALL);
+        canvas.disc((3.0, 4.0), 2.0, VERMILION);
+        canvas.text("a < b & c", (10.0, 20.0), Text::new(20.0, INK).align(Align::End).upwards());
+        canvas.save(&path).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        for part in [
+            r#"viewBox="0 0 100 50""#,
+            r##"<rect x="1.00" y="2.00" width="3.00" height="4.00" fill="#0072b2"/>"##,
+            r#"points="0.00,0.00 5.00,5.00""#,
+            r##"<circle cx="3.00" cy="4.00" r="2" fill="#d55e00"/>"##,
+            r#"translate(10.00 20.00) rotate(-90)""#,
+            r#"text-anchor="end""#,
+            ">a &lt; b &amp; c</text>",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
     }
 
     #[test]

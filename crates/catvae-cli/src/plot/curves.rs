@@ -9,13 +9,13 @@ use super::axes::{Frame, LABEL_SIZE, Range, TICK_SIZE, TITLE_SIZE, number};
 use super::canvas::{
     Align, BLUE, Canvas, Color, GREEN, GREY, INK, Point, Rect, Text, VERMILION, WHITE,
 };
-use super::finite;
+use super::{finite, shortened};
 
 const WIDTH: f64 = 1400.0;
 const LEFT: f64 = 130.0;
-/// Leaves room for the final values.
-const RIGHT: f64 = WIDTH - 150.0;
-const TOP: f64 = 150.0;
+/// Leaves room for names and final values.
+const RIGHT: f64 = WIDTH - 310.0;
+const TOP: f64 = 124.0;
 const OBJECTIVE_HEIGHT: f64 = 560.0;
 const TEMPERATURE_HEIGHT: f64 = 130.0;
 /// Between the panels.
@@ -42,11 +42,11 @@ struct Series {
 /// was computed, over epochs; and the temperature below them when it changes.
 ///
 /// The first epochs lie far above the rest: where they would squeeze it, the lines leave the frame
-/// at the top, and the values of the first epoch are written there.
+/// at the top, and the values of the first epoch are written there. The title says the run's name and τ.
 ///
 /// # Errors
 /// Without metrics, when a value is not finite, or when the file cannot be written.
-pub(crate) fn draw_curves(metrics: &[EpochMetrics], path: &Path) -> Result<()> {
+pub(crate) fn draw_curves(name: &str, metrics: &[EpochMetrics], path: &Path) -> Result<()> {
     ensure!(!metrics.is_empty(), "there are no epochs to draw");
     let series = objectives(metrics)?;
     let temperature = temperatures(metrics)?;
@@ -56,8 +56,16 @@ pub(crate) fn draw_curves(metrics: &[EpochMetrics], path: &Path) -> Result<()> {
         TOP + OBJECTIVE_HEIGHT + if moves { GAP + TEMPERATURE_HEIGHT } else { 0.0 } + BOTTOM;
     let mut canvas = Canvas::new(WIDTH, height)?;
     let heading = Text::new(TITLE_SIZE, INK).bold();
-    canvas.text("Training curves", (LEFT, 44.0), heading);
-    legend(&mut canvas, &series);
+    let [first, last] = [metrics[0].temperature, metrics[metrics.len() - 1].temperature];
+    let tau = if first == last {
+        format!("τ = {first}")
+    } else {
+        format!("τ from {first:.3} to {last:.3}")
+    };
+    let tail = format!(", {tau}");
+    let room = WIDTH - 2.0 * LEFT - canvas.text_width(&tail, heading);
+    let title = shortened(&canvas, name, heading, room) + &tail;
+    canvas.text(&title, (LEFT, 44.0), heading);
 
     let first_and_last = [metrics[0].epoch as f64, metrics[metrics.len() - 1].epoch as f64];
     let (epochs, epoch_ticks) = epoch_axis(first_and_last);
@@ -112,7 +120,7 @@ fn objectives(metrics: &[EpochMetrics]) -> Result<Vec<Series>> {
 
 fn temperatures(metrics: &[EpochMetrics]) -> Result<Series> {
     let points = points(metrics, "temperature", |m| Some(m.temperature))?;
-    Ok(Series { name: "temperature", color: GREY, points })
+    Ok(Series { name: "τ", color: GREY, points })
 }
 
 /// The values of a field where there are any.
@@ -169,18 +177,6 @@ fn draw_series(canvas: &mut Canvas, frame: &Frame, series: &Series) {
     }
 }
 
-/// Names beside samples of their lines, in a row above the frame.
-fn legend(canvas: &mut Canvas, series: &[Series]) {
-    let how = Text::new(LABEL_SIZE, INK);
-    let mut x = LEFT;
-    for Series { name, color, .. } in series {
-        canvas.fill(Rect { left: x, top: 90.0, right: x + 44.0, bottom: 94.0 }, *color);
-        canvas.disc((x + 22.0, 92.0), 7.0, *color);
-        canvas.text(name, (x + 56.0, 92.0), how);
-        x += 56.0 + canvas.text_width(name, how) + 48.0;
-    }
-}
-
 fn axis_name(canvas: &mut Canvas, frame: &Frame, name: &str) {
     let how = Text::new(LABEL_SIZE, INK).align(Align::Middle).upwards();
     canvas.text(name, (34.0, f64::midpoint(frame.area.top, frame.area.bottom)), how);
@@ -208,7 +204,7 @@ fn first_values(canvas: &mut Canvas, frame: &Frame, series: &[Series]) {
     }
 }
 
-/// Writes the last values to the right of the frame, moved apart where they would touch.
+/// Writes names and last values to the right of the frame, moved apart where they would touch.
 fn final_values(canvas: &mut Canvas, frame: &Frame, series: &[Series]) {
     let mut labels: Vec<(f64, &Series, f64)> = series
         .iter()
@@ -219,7 +215,8 @@ fn final_values(canvas: &mut Canvas, frame: &Frame, series: &[Series]) {
     for (y, (_, series, value)) in apart(&heights, 30.0, frame.area).into_iter().zip(labels) {
         let how = Text::new(LABEL_SIZE, series.color).bold();
         let decimals = if value.abs() < 10.0 { 2 } else { 1 };
-        canvas.text(&number(value, decimals), (frame.area.right + 14.0, y), how);
+        let label = format!("{} {}", series.name, number(value, decimals));
+        canvas.text(&label, (frame.area.right + 14.0, y), how);
     }
 }
 
@@ -275,11 +272,11 @@ mod tests {
     }
 
     fn picture(metrics: &[EpochMetrics]) -> Picture {
-        Picture::of(|path| draw_curves(metrics, path)).unwrap()
+        Picture::of(|path| draw_curves("a run", metrics, path)).unwrap()
     }
 
-    const PLAIN: (u32, u32) = (1400, 810);
-    const WITH_TEMPERATURE: (u32, u32) = (1400, 976);
+    const PLAIN: (u32, u32) = (1400, 784);
+    const WITH_TEMPERATURE: (u32, u32) = (1400, 950);
 
     #[test]
     fn every_objective_is_drawn() {
@@ -287,7 +284,7 @@ mod tests {
             let picture = picture(&run(n_epochs));
             assert_eq!(picture.size(), PLAIN);
             for color in [BLUE, VERMILION, GREEN] {
-                // More than what the legend paints.
+                // More than what the label paints.
                 assert!(picture.count(color) > 500, "{color:?} after {n_epochs} epochs");
             }
         }
@@ -368,10 +365,11 @@ mod tests {
         for (message, spoil) in cases {
             let mut metrics = run(5);
             spoil(&mut metrics[2]);
-            let error = draw_curves(&metrics, Path::new("never written")).unwrap_err().to_string();
+            let error =
+                draw_curves("a run", &metrics, Path::new("never written")).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");
         }
-        assert!(draw_curves(&[], Path::new("never written")).is_err());
+        assert!(draw_curves("a run", &[], Path::new("never written")).is_err());
     }
 
     #[test]

@@ -4,13 +4,15 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use super::axes::{Frame, LABEL_SIZE, Range, TICK_SIZE, number};
+use super::axes::{Frame, LABEL_SIZE, Range, TICK_SIZE, TITLE_SIZE, number};
 use super::canvas::{
     Align, BLUE, Canvas, Color, GREEN, GREY, INK, LIGHT_GREY, Rect, Text, VERMILION, WHITE,
 };
-use super::finite;
+use super::{finite, shortened};
 
-const TOP: f64 = 116.0;
+/// Where the titles of the panels stand, below that of the figure.
+const PANEL_TITLE: f64 = 104.0;
+const TOP: f64 = PANEL_TITLE + 76.0;
 const MARGIN: f64 = 40.0;
 const PANEL_WIDTH: f64 = 300.0;
 /// After each panel: room for the value of its longest bar.
@@ -70,7 +72,7 @@ const PANELS: [Panel; 3] = [
 ///
 /// # Errors
 /// Without rows, when a value is not finite, or when the file cannot be written.
-pub(crate) fn draw_estimators(rows: &[EstimatorRow], path: &Path) -> Result<()> {
+pub(crate) fn draw_estimators(title: &str, rows: &[EstimatorRow], path: &Path) -> Result<()> {
     ensure!(!rows.is_empty(), "there are no estimators to draw");
     for row in rows {
         let checked = [
@@ -89,6 +91,9 @@ pub(crate) fn draw_estimators(rows: &[EstimatorRow], path: &Path) -> Result<()> 
     let width = first_left + PANELS.len() as f64 * (PANEL_WIDTH + PANEL_GAP);
     let height = TOP + rows.len() as f64 * ROW_HEIGHT + BOTTOM;
     let mut canvas = Canvas::new(width.ceil(), height)?;
+    let heading = Text::new(TITLE_SIZE, INK).bold();
+    let text = shortened(&canvas, title, heading, width - 2.0 * MARGIN);
+    canvas.text(&text, (MARGIN, 44.0), heading);
     for (i, row) in rows.iter().enumerate() {
         canvas.text(&row.name, (first_left - 18.0, row_middle(i)), name);
     }
@@ -117,8 +122,8 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, rows: &[EstimatorRow], left: f
         x: range,
         y: Range { low: 0.0, high: 1.0 },
     };
-    canvas.text(panel.title, (left, 40.0), Text::new(LABEL_SIZE, INK).bold());
-    canvas.text(panel.hint, (left, 78.0), Text::new(TICK_SIZE - 2.0, GREY));
+    canvas.text(panel.title, (left, PANEL_TITLE), Text::new(LABEL_SIZE, INK).bold());
+    canvas.text(panel.hint, (left, PANEL_TITLE + 38.0), Text::new(TICK_SIZE - 2.0, GREY));
 
     let ticks = range.ticks(3);
     for (value, label) in &ticks {
@@ -162,9 +167,9 @@ mod tests {
     #[test]
     fn every_panel_has_bars_as_long_as_its_values() {
         let rows = [row("straight-through", 0.5, 0.4, 3.0), row("REINFORCE", 0.25, 0.0, 12.0)];
-        let picture = Picture::of(|path| draw_estimators(&rows, path)).unwrap();
+        let picture = Picture::of(|path| draw_estimators("a run", &rows, path)).unwrap();
         let (width, height) = picture.size();
-        assert_eq!(height, 280);
+        assert_eq!(height, 344);
         assert!((1400..1600).contains(&width), "{width}");
         let full = PANEL_WIDTH * BAR_HEIGHT;
         // The grid lines behind, the axis in front, and fractions of pixels at the ends.
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn a_negative_cosine_points_to_the_left() {
         let rows = [row("wrong way", -0.5, 2.0, 0.0)];
-        let picture = Picture::of(|path| draw_estimators(&rows, path)).unwrap();
+        let picture = Picture::of(|path| draw_estimators("a run", &rows, path)).unwrap();
         // The range is [-0.5, 1], so the bar takes a third.
         let painted = picture.count(GREEN) as f64;
         assert!((painted - PANEL_WIDTH * BAR_HEIGHT / 3.0).abs() < 150.0, "{painted}");
@@ -189,8 +194,9 @@ mod tests {
     #[test]
     fn a_value_that_is_not_finite_is_an_error_that_names_it() {
         let rows = [row("REBAR", 0.9, 0.0, f64::NAN)];
-        let error = draw_estimators(&rows, Path::new("never written")).unwrap_err().to_string();
+        let error =
+            draw_estimators("a run", &rows, Path::new("never written")).unwrap_err().to_string();
         assert!(error.starts_with("relative_std of REBAR is NaN"), "{error}");
-        assert!(draw_estimators(&[], Path::new("never written")).is_err());
+        assert!(draw_estimators("a run", &[], Path::new("never written")).is_err());
     }
 }

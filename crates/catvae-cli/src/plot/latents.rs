@@ -5,12 +5,15 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use catvae_train::{LatentStatistics, LatentUse};
 
-use super::axes::{LABEL_SIZE, TICK_SIZE, number};
+use super::axes::{LABEL_SIZE, TICK_SIZE, TITLE_SIZE, number};
 use super::canvas::{
     Align, BLUE, Canvas, Color, GREEN, GREY, INK, LIGHT_GREY, Rect, Text, VERMILION, WHITE,
 };
+use super::shortened;
 
-const TOP: f64 = 116.0;
+/// Where the titles of the panels stand, below that of the figure.
+const PANEL_TITLE: f64 = 104.0;
+const TOP: f64 = PANEL_TITLE + 76.0;
 const MARGIN: f64 = 40.0;
 const NAMES: f64 = 60.0;
 const ROW_HEIGHT: f64 = 30.0;
@@ -29,7 +32,7 @@ type Panel = (&'static str, Color, fn(&LatentUse) -> Option<f64>);
 ///
 /// # Errors
 /// A code of more than 400 latents or categories; the file cannot be written.
-pub(crate) fn draw_latents(found: &LatentStatistics, path: &Path) -> Result<()> {
+pub(crate) fn draw_latents(title: &str, found: &LatentStatistics, path: &Path) -> Result<()> {
     let mut order: Vec<usize> = (0..found.latents.len()).collect();
     let latents = &found.latents;
     order.sort_by(|&a, &b| latents[b].information.total_cmp(&latents[a].information));
@@ -51,12 +54,15 @@ pub(crate) fn draw_latents(found: &LatentStatistics, path: &Path) -> Result<()> 
     let pairs_width =
         if found.information_between.is_some() { side.max(300.0) + MARGIN } else { 0.0 };
     let mut canvas = Canvas::new((pairs_left + pairs_width).ceil(), TOP + side + BOTTOM)?;
-    let title = |canvas: &mut Canvas, text: &str, hint: &str, left: f64| {
-        canvas.text(text, (left, 40.0), Text::new(LABEL_SIZE, INK).bold());
-        canvas.text(hint, (left, 78.0), Text::new(TICK_SIZE - 2.0, GREY));
+    let heading = Text::new(TITLE_SIZE, INK).bold();
+    let text = shortened(&canvas, title, heading, pairs_left + pairs_width - 2.0 * MARGIN);
+    canvas.text(&text, (MARGIN, 44.0), heading);
+    let head = |canvas: &mut Canvas, text: &str, hint: &str, left: f64| {
+        canvas.text(text, (left, PANEL_TITLE), Text::new(LABEL_SIZE, INK).bold());
+        canvas.text(hint, (left, PANEL_TITLE + 38.0), Text::new(TICK_SIZE - 2.0, GREY));
     };
 
-    title(&mut canvas, "use", "of the categories", use_left);
+    head(&mut canvas, "use", "of the categories", use_left);
     for (row, &i) in order.iter().enumerate() {
         let color = if latents[i].is_dead() { GREY } else { INK };
         let name = Text::new(TICK_SIZE, color).align(Align::End);
@@ -68,7 +74,7 @@ pub(crate) fn draw_latents(found: &LatentStatistics, path: &Path) -> Result<()> 
     }
     for (panel, (name, color, value)) in bars.into_iter().enumerate() {
         let left = bars_left + panel as f64 * (BARS + GAP);
-        title(&mut canvas, name, "nats", left);
+        head(&mut canvas, name, "nats", left);
         let longest = latents.iter().filter_map(value).fold(1e-9, f64::max);
         for (row, &i) in order.iter().enumerate() {
             let Some(value) = value(&latents[i]) else { continue };
@@ -79,7 +85,7 @@ pub(crate) fn draw_latents(found: &LatentStatistics, path: &Path) -> Result<()> 
         }
     }
     if let Some(between) = &found.information_between {
-        title(&mut canvas, "I(z; z')", "white 0, dark 1 nat or more", pairs_left);
+        head(&mut canvas, "I(z; z')", "white 0, dark 1 nat or more", pairs_left);
         for (row, &a) in order.iter().enumerate() {
             for (col, &b) in order.iter().enumerate().filter(|(col, _)| *col != row) {
                 let left = pairs_left + col as f64 * ROW_HEIGHT;
@@ -136,7 +142,7 @@ mod tests {
         let latents = vec![latent([1.0, 0.0], 0.25), latent([0.0, 1.0], 0.5)];
         let information_between = Some(vec![vec![0.5, 4.0], vec![4.0, 0.5]]);
         let found = LatentStatistics { n_images: 4, latents, information_between };
-        let picture = Picture::of(|path| draw_latents(&found, path)).unwrap();
+        let picture = Picture::of(|path| draw_latents("a run", &found, path)).unwrap();
         // Two cells of use, two of pairs, and bars of full and half length.
         let height = ROW_HEIGHT - 2.0;
         let cells = 2.0 * (CELL - 2.0) * height + 2.0 * height * height;
@@ -154,7 +160,8 @@ mod tests {
     fn too_many_to_draw_is_an_error_that_says_the_limit() {
         let latents = vec![latent([1.0, 0.0], 0.0); 401];
         let found = LatentStatistics { n_images: 1, latents, information_between: None };
-        let error = draw_latents(&found, Path::new("never written")).unwrap_err().to_string();
+        let error =
+            draw_latents("a run", &found, Path::new("never written")).unwrap_err().to_string();
         assert!(error.contains("401") && error.contains("400"), "{error}");
     }
 }

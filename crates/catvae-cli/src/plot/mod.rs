@@ -1,4 +1,4 @@
-//! Charts as PNG files: white background, one font of our own, colours that colour-blind readers
+//! Charts as PNG or SVG files: white background, one font of our own, colours that colour-blind readers
 //! can tell apart.
 //!
 //! A [`canvas`] fills antialiased rectangles, lines, discs and text into pixels; [`axes`] places
@@ -19,10 +19,22 @@ pub(crate) use temperature::{TemperatureFigure, TemperaturePanel, draw_temperatu
 
 use anyhow::{Result, ensure};
 
+use self::canvas::{Canvas, Text};
+
 /// What a picture cannot show is an error: `what` says which value it is.
 fn finite(value: f64, what: impl FnOnce() -> String) -> Result<f64> {
     ensure!(value.is_finite(), "{} is {value}, which no plot can show", what());
     Ok(value)
+}
+
+/// The text, or as much of its start as fits into `width` pixels, with a mark that it is cut.
+fn shortened(canvas: &Canvas, text: &str, how: Text, width: f64) -> String {
+    if canvas.text_width(text, how) <= width {
+        return text.to_owned();
+    }
+    let fits = |n: &usize| canvas.text_width(&text[..*n], how) + 30.0 <= width;
+    let cut = text.char_indices().map(|(at, _)| at).take_while(fits).last().unwrap_or(0);
+    format!("{}…", &text[..cut])
 }
 
 #[cfg(test)]
