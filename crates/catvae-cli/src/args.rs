@@ -24,7 +24,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a model into a run folder, or resume one
     Train(Box<TrainArgs>),
-    /// Measure a run's model on the test images with exact discrete samples
+    /// Measure a run's model on test, validation or training images with exact discrete samples
     Evaluate(EvaluateArgs),
     /// Draw images from codes that are sampled from the uniform prior
     Sample(SampleArgs),
@@ -69,7 +69,7 @@ pub(crate) enum CheckpointName {
     /// the last one written that is whole
     #[default]
     Newest,
-    /// the one with the best test objective
+    /// the one with the best objective on the validation images, without them on the test images
     Best,
 }
 
@@ -161,6 +161,12 @@ pub(crate) struct ListArgs {
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    /// Which of the run's images, or of given ones that are divided
+    #[arg(long, value_enum, default_value = "test")]
+    pub(crate) part: Part,
+    /// Exact samples of an image's code [default: as in training]
+    #[arg(long, value_name = "N")]
+    pub(crate) draws: Option<NonZeroUsize>,
     /// Also the importance-weighted bound with M samples per image
     #[arg(long, value_name = "M")]
     pub(crate) importance_samples: Option<NonZeroUsize>,
@@ -205,7 +211,19 @@ pub(crate) struct ReconstructArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
     Train,
+    Validation,
     Test,
+}
+
+impl Part {
+    /// As on the command line and before the names of metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

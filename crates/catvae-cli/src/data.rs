@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use catvae_data::{AtMost, Dataset, Error, ImageSet, Images, load_images};
 use catvae_train::DataSettings;
 
@@ -44,6 +44,10 @@ pub(crate) fn load(settings: &DataSettings) -> Result<Dataset> {
 /// Images that the model has not seen, of the size it was trained on; `part` chooses where they are divided.
 pub(crate) fn load_unseen(path: &Path, part: Part, [rows, cols]: [usize; 2]) -> Result<ImageSet> {
     let images = match (load_images(path)?, part) {
+        (_, Part::Validation) => bail!(
+            "{} has no validation images: those of the run are meant without --images",
+            path.display()
+        ),
         (Images::Whole(images), _) => images,
         (Images::Split { train, .. }, Part::Train) => train,
         (Images::Split { test, .. }, Part::Test) => test,

@@ -18,6 +18,7 @@ mod protobuf;
 #[cfg(test)]
 mod readme_tests;
 mod run;
+mod runs;
 mod signals;
 mod tensorboard;
 mod threads;

@@ -13,13 +13,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     n_epochs: usize,
+    /// Whether the table has a column for the validation images.
+    validates: bool,
     bar_epoch: usize,
 }
 
 impl Progress {
     /// Prints the head of the table. Where training sees exact samples, nothing is relaxed, and the two columns of
     /// training are two draws of one quantity.
-    pub(crate) fn start(n_epochs: usize, samples_are_exact: bool) -> Self {
+    pub(crate) fn start(n_epochs: usize, samples_are_exact: bool, validates: bool) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}");
@@ -29,11 +31,12 @@ impl Progress {
             );
             bar
         });
-        let progress = Self { bar, n_epochs, bar_epoch: 0 };
-        progress.line(&match samples_are_exact {
-            true => HEAD.replace("train relaxed", "        train"),
-            false => HEAD.to_owned(),
-        });
+        let progress = Self { bar, n_epochs, validates, bar_epoch: 0 };
+        let mut head = head(validates);
+        if samples_are_exact {
+            head = head.replace("train relaxed", "        train");
+        }
+        progress.line(&head);
         progress
     }
 
@@ -64,7 +67,7 @@ impl Progress {
 
     /// Prints an epoch's line.
     pub(crate) fn epoch(&self, m: &EpochMetrics) {
-        self.line(&epoch_line(m, self.n_epochs));
+        self.line(&epoch_line(m, self.n_epochs, self.validates));
     }
 
     /// Prints a line without disturbing the bar.
@@ -86,23 +89,32 @@ impl Progress {
 const HEAD: &str =
     "  epoch   train relaxed   unrelaxed     gap        test      τ   images/s   seconds";
 
-fn epoch_line(m: &EpochMetrics, n_epochs: usize) -> String {
+fn head(validates: bool) -> String {
+    match validates {
+        true => HEAD.replace("        test", "   validation        test"),
+        false => HEAD.to_owned(),
+    }
+}
+
+fn epoch_line(m: &EpochMetrics, n_epochs: usize, validates: bool) -> String {
     let or_dash = |width: usize, x: Option<f64>| match x {
         Some(x) => cell(width, 2, x),
         None => format!("{:>width$}", "-"),
     };
-    let gap = m.train_neg_elbo_unrelaxed.map(|u| u - m.train_neg_elbo);
-    [
+    let mut cells = vec![
         format!("{:>7}", format!("{}/{n_epochs}", m.epoch)),
         cell(13, 2, m.train_neg_elbo),
         or_dash(9, m.train_neg_elbo_unrelaxed),
-        or_dash(5, gap),
+        or_dash(5, m.gap()),
+    ];
+    cells.extend(validates.then(|| or_dash(10, m.validation_neg_elbo)));
+    cells.extend([
         or_dash(9, m.test_neg_elbo),
         cell(4, 2, m.temperature),
         cell(8, 0, m.images_per_second),
         cell(7, 1, m.train_seconds),
-    ]
-    .join("   ")
+    ]);
+    cells.join("   ")
 }
 
 /// A number in a column: with fewer digits where it would be too wide.
@@ -184,6 +196,9 @@ mod tests {
             train_bce: x,
             train_kl: x,
             train_neg_elbo_unrelaxed: Some(-x),
+            validation_neg_elbo: None,
+            validation_bce: None,
+            validation_kl: None,
             test_neg_elbo: Some(x),
             test_bce: None,
             test_kl: None,
@@ -192,8 +207,10 @@ mod tests {
             images_per_second: x.abs(),
         };
         for x in [0.0, 1.234, 109.7, 5e9, 5e37] {
-            let line = epoch_line(&metrics(x), 1);
-            assert_eq!(line.chars().count(), HEAD.chars().count(), "{x}: {line}");
+            for validates in [false, true] {
+                let line = epoch_line(&metrics(x), 1, validates);
+                assert_eq!(line.chars().count(), head(validates).chars().count(), "{x}: {line}");
+            }
         }
         assert_eq!(cell(9, 2, 109.746), "   109.75");
         assert_eq!(cell(5, 2, -1234.56), "-1235");

@@ -18,6 +18,8 @@ pub(crate) struct OpenRun {
     pub(crate) path: PathBuf,
     pub(crate) config: TrainConfig,
     pub(crate) model: CategoricalVae,
+    /// Whether it is the best one, and not the newest.
+    pub(crate) is_best: bool,
     /// The folder of its checkpoint.
     pub(crate) checkpoint: PathBuf,
     /// Steps that the model was trained for.
@@ -39,7 +41,9 @@ impl OpenRun {
             CheckpointName::Best => checkpoints.load_best(&config.model, device)?,
         };
         let step = checkpoint.position.step;
-        Ok(Self { path, config, model: checkpoint.model, checkpoint: checkpoint.path, step })
+        let is_best = which == CheckpointName::Best;
+        let (model, checkpoint) = (checkpoint.model, checkpoint.path);
+        Ok(Self { path, config, model, is_best, checkpoint, step })
     }
 
     /// Where a result goes: where a flag says, or into the run folder.
@@ -69,6 +73,9 @@ impl OpenRun {
         let dataset = self.config.bind_data(dataset, args.device.as_str())?;
         Ok(match part {
             Part::Train => dataset.train,
+            Part::Validation => dataset.validation.context(
+                "the run has no validation images: it was trained without --validation-images",
+            )?,
             Part::Test => dataset.test,
         })
     }
@@ -78,6 +85,14 @@ impl OpenRun {
 pub(crate) fn folder_name(path: &Path) -> String {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     absolute.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The images that a run's best checkpoint is chosen on.
+pub(crate) fn chosen_on(config: &TrainConfig) -> Part {
+    match config.data.n_validation {
+        Some(_) => Part::Validation,
+        None => Part::Test,
+    }
 }
 
 /// The run folder that a path lies in, and its best checkpoint where the path is that.

@@ -138,8 +138,8 @@ fn scalars(metrics: &EpochMetrics) -> Result<Vec<Message>> {
             Some(value(&format!("{group}/{key}")).float(2, number.as_f64()? as f32))
         })
         .collect();
-    if let Some(unrelaxed) = metrics.train_neg_elbo_unrelaxed {
-        values.push(value("objective/gap").float(2, (unrelaxed - metrics.train_neg_elbo) as f32));
+    if let Some(gap) = metrics.gap() {
+        values.push(value("objective/gap").float(2, gap as f32));
     }
     Ok(values)
 }
@@ -173,7 +173,8 @@ fn head(config: &TrainConfig) -> Result<Vec<Message>> {
         .message(9, &plugin("text", None))
         .message(8, &string_tensor(indented.as_bytes()));
 
-    let objectives = ["train_neg_elbo", "train_neg_elbo_unrelaxed", "test_neg_elbo"];
+    let mut objectives = vec!["train_neg_elbo", "train_neg_elbo_unrelaxed", "test_neg_elbo"];
+    objectives.extend(config.data.n_validation.map(|_| "validation_neg_elbo"));
     let lines =
         objectives.iter().fold(Message::new(), |m, key| m.bytes(1, format!("^objective/{key}$")));
     let chart =
@@ -202,7 +203,7 @@ fn head(config: &TrainConfig) -> Result<Vec<Message>> {
     }
     // Runs that differ by their seeds alone are one group, whose mean TensorBoard shows.
     let start = start.bytes(4, format!("{:08x}", crc32c(group.as_bytes()))).double(5, now());
-    for key in ["test_neg_elbo", "train_neg_elbo"] {
+    for key in objectives {
         let name = Message::new().bytes(2, format!("objective/{key}"));
         experiment = experiment.message(5, &Message::new().message(1, &name));
     }

@@ -552,6 +552,48 @@ fn list_puts_the_best_run_first_and_names_what_differs() {
 }
 
 #[test]
+fn validation_images_choose_the_best_and_are_shown_everywhere() {
+    let place = Place::new();
+    let shown =
+        place.ok(&format!("{SMALL} --epochs 2 --validation-images 50 --eval-draws 2 --out run"));
+    assert!(
+        shown.contains("150 training, 50 validation and") && shown.contains("   validation   "),
+        "{shown}"
+    );
+    assert!(shown.contains("was chosen on the validation images"), "{shown}");
+    let epochs = metrics(&place.path("run"));
+    for part in ["validation", "test"] {
+        let shown = place.ok(&format!("evaluate run --part {part} --json"));
+        let evaluation: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let key = format!("{part}_neg_elbo");
+        assert!(evaluation[&key].is_number() && evaluation.get("chosen_on").is_none(), "{shown}");
+        assert_eq!(evaluation[&key], epochs[1][&key]);
+    }
+    let shown = place.ok("evaluate run --part train --draws 1 --checkpoint best --json");
+    let evaluation: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(
+        (&evaluation["n_images"], &evaluation["chosen_on"]),
+        (&150.into(), &"validation".into())
+    );
+    let list = place.ok("list run");
+    assert!(
+        list.contains("best validation") && list.contains("chosen on the validation images"),
+        "{list}"
+    );
+
+    let shown = place.ok(&format!("{SMALL} --epochs 1 --out plain"));
+    assert!(shown.contains("was chosen on the test images"), "{shown}");
+    let shown = place.ok("evaluate plain --checkpoint best");
+    assert!(shown.contains("chosen on these test images"), "{shown}");
+    assert!(place.ok("list plain").contains("on the test images"));
+    assert!(
+        place.error("evaluate plain --part validation").contains("without --validation-images")
+    );
+    let error = place.error(&format!("{SMALL} --validation-images 200 --out none"));
+    assert!(error.contains("200 validation images cannot be taken out of 200"), "{error}");
+}
+
+#[test]
 fn a_collapse_is_said_once_and_a_run_that_learns_hears_nothing() {
     let place = Place::new();
     let small = SMALL.replace("--batch-size 50", "--batch-size 4");

@@ -111,6 +111,20 @@ pub enum Error {
         n_images: usize,
     },
 
+    /// All training images were asked for as validation images.
+    #[error(
+        "{}: {n_images} validation images cannot be taken out of {n_train} training images; take fewer",
+        printable(dataset)
+    )]
+    TooFewToHoldOut {
+        /// The dataset.
+        dataset: String,
+        /// How many validation images were asked for.
+        n_images: usize,
+        /// How many training images there are.
+        n_train: usize,
+    },
+
     /// The pixel bytes make no whole number of images, or another number than there are labels.
     #[error(
         "{n_bytes} bytes are not {} images of {rows}x{cols} pixels",

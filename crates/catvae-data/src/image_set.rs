@@ -6,17 +6,37 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::file::hex;
+use crate::random::{self, Purpose};
 use crate::{Error, Result};
 
-/// Training and test images of one dataset.
+/// Training and test images of one dataset, and validation images where some were [held out](Dataset::hold_out).
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// The name, such as `digits` or `mnist`.
     pub name: String,
     /// The images to train on.
     pub train: ImageSet,
+    /// Images of the training set that are not trained on: what settings and checkpoints are chosen by.
+    pub validation: Option<ImageSet>,
     /// The images held out.
     pub test: ImageSet,
+}
+
+impl Dataset {
+    /// Takes `n_images` out of the training images, for validation. The choice is always the same, so that all runs,
+    /// whatever their seeds, are compared on the same images.
+    ///
+    /// # Errors
+    /// [`Error::TooFewToHoldOut`] where nothing would be left to train on.
+    pub fn hold_out(&mut self, n_images: usize) -> Result<()> {
+        if n_images >= self.train.len() {
+            let (dataset, n_train) = (self.name.clone(), self.train.len());
+            return Err(Error::TooFewToHoldOut { dataset, n_images, n_train });
+        }
+        let (validation, train) = self.train.divide(n_images, Purpose::Validation);
+        (self.train, self.validation) = (train, Some(validation));
+        Ok(())
+    }
 }
 
 /// Images of `rows` x `cols` bytes (0 is background, 255 full ink), with one label each or none at all.
@@ -139,6 +159,16 @@ impl ImageSet {
         let images = indices.iter().flat_map(|&index| self.image(index)).copied().collect();
         let labels = self.labels().map(|labels| indices.iter().map(|&i| labels[i]).collect());
         Self::from_parts(images, labels, self.rows, self.cols)
+    }
+
+    /// Draws `n` images, and returns them and the rest; both keep the order of the set.
+    pub(crate) fn divide(&self, n: usize, purpose: Purpose) -> (Self, Self) {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        random::shuffle(&mut random::stream(0, purpose, 0), &mut order);
+        let (drawn, rest) = order.split_at_mut(n);
+        drawn.sort_unstable();
+        rest.sort_unstable();
+        (self.subset(drawn), self.subset(rest))
     }
 
     /// SHA-256 in hexadecimal over the dimensions (count, rows, columns as 64-bit little endian),

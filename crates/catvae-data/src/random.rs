@@ -10,6 +10,7 @@ pub(crate) enum Purpose {
     DynamicBinarization,
     StaticBinarization,
     Split,
+    Validation,
     Digits,
 }
 
@@ -23,6 +24,7 @@ pub(crate) fn stream(seed: u64, purpose: Purpose, stream: u64) -> ChaCha8Rng {
         Purpose::DynamicBinarization => b"dynamic ",
         Purpose::StaticBinarization => b"static  ",
         Purpose::Split => b"split   ",
+        Purpose::Validation => b"validate",
         Purpose::Digits => b"digits  ",
     };
     let mut key = [0; 32];
@@ -72,6 +74,7 @@ mod tests {
             first(Purpose::DynamicBinarization),
             first(Purpose::StaticBinarization),
             first(Purpose::Split),
+            first(Purpose::Validation),
             first(Purpose::Digits),
         ];
         words.sort_unstable();

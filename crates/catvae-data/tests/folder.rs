@@ -20,7 +20,12 @@ fn labels(n: usize) -> Vec<u8> {
 }
 
 fn written(dir: &Path) -> Dataset {
-    let dataset = Dataset { name: "own".to_owned(), train: set(6, 3, 5), test: set(2, 3, 5) };
+    let dataset = Dataset {
+        name: "own".to_owned(),
+        train: set(6, 3, 5),
+        validation: None,
+        test: set(2, 3, 5),
+    };
     write_folder(dir, &dataset).unwrap();
     dataset
 }

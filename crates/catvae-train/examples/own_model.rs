@@ -9,6 +9,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor, Var};
@@ -140,7 +141,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     })?;
 
     let mut generator = Generator::new(seed).stream(stream::EVALUATION);
-    let test = evaluate(trainer.model(), &dataset.test, binarization, &device, &mut generator)?;
+    let one = NonZeroUsize::MIN;
+    let test =
+        evaluate(trainer.model(), &dataset.test, binarization, one, &device, &mut generator)?;
     println!("the trained model again: {:.1} nats on test images", test.neg_elbo);
     std::fs::remove_dir_all(&folder)?;
     Ok(())

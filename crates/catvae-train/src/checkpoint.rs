@@ -33,7 +33,7 @@ pub(crate) const SUMS: &str = "SHA256SUMS";
 /// this order: what holds a `state.json` is a checkpoint, however much of it is gone.
 const FILES: [&str; 4] = [MODEL, OPTIMIZER, SUMS, STATE];
 
-/// The checkpoint with the best test objective.
+/// The best checkpoint, by [`EpochMetrics::chosen_by`](crate::EpochMetrics::chosen_by).
 const BEST: &str = "best";
 /// Before the name of a checkpoint that is being written.
 const INCOMING: &str = ".incoming-";
@@ -258,7 +258,7 @@ impl Checkpoints {
         Ok(found)
     }
 
-    /// Loads the checkpoint with the best test objective of the run so far.
+    /// Loads the best checkpoint of the run so far.
     ///
     /// # Errors
     /// [`Error::NoCheckpoint`] when none was kept; [`Error::DamagedCheckpoint`],

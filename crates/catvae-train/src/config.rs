@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use catvae_data::{Binarization, Dataset};
+use catvae_data::{Binarization, Dataset, ImageSet};
 use catvae_model::{ModelConfig, ModelSettings};
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::{Estimator, MAX_CODES};
@@ -51,6 +51,9 @@ section! {
         /// Use only the first N training images
         #[serde(skip_serializing_if = "Option::is_none")]
         n_train: Option<usize> = None, "train-images" "N", range AtLeastOne,
+        /// Take N of the training images out for validation, the same ones in every run; the best checkpoint is chosen on them
+        #[serde(skip_serializing_if = "Option::is_none")]
+        n_validation: Option<usize> = None, "validation-images" "N", range AtLeastOne,
         /// Use only the first N test images
         #[serde(skip_serializing_if = "Option::is_none")]
         n_test: Option<usize> = None, "test-images" "N", range AtLeastOne,
@@ -73,15 +76,21 @@ section! {
         init_from: Option<PathBuf> = None, "init-from" "RUN|FILE",
         /// Fixes initialisation, order and noise
         seed: u64 = 0, "seed" "N",
-        /// Epochs between test evaluations; 0 for the last epoch only
+        /// Epochs between evaluations; 0 for the last epoch only
         eval_every: usize = 1, "eval-every" "N"; may_change = true,
+        /// Exact samples of an image's code in an evaluation
+        #[serde(skip_serializing_if = "is_one")]
+        eval_draws: usize = 1, "eval-draws" "N", range AtLeastOne; may_change = true,
+        /// Evaluate on the test images
+        #[serde(skip_serializing_if = "is_true")]
+        test: bool = true, off "no-test"; may_change = true,
         /// Track the unrelaxed objective on the training batches
         unrelaxed: bool = true, off "no-unrelaxed",
         /// Steps between checkpoints besides the one after each epoch; 0 for none
         checkpoint_every: u64 = 0, "checkpoint-every" "N"; may_change = true,
         /// How many of the newest checkpoints stay
         keep_checkpoints: usize = 3, "keep-checkpoints" "N", range AtLeastOne; may_change = true,
-        /// Keep the checkpoint with the best test objective besides, as `checkpoints/best`
+        /// Keep the best checkpoint besides, as `checkpoints/best`: by validation images, without them by the test images
         keep_best: bool = true, off "no-keep-best"; may_change = true,
         /// Largest Euclidean norm of the whole gradient; a longer one is scaled down to it
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,8 +164,20 @@ pub struct Provenance {
     pub image_shape: [usize; 2],
     /// SHA-256 of the training images and labels.
     pub train_sha256: String,
+    /// SHA-256 of the validation images and labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_sha256: Option<String>,
     /// SHA-256 of the test images and labels.
     pub test_sha256: String,
+}
+
+/// Files of runs that do not use the setting can be read by versions that do not know it.
+fn is_one(n: &usize) -> bool {
+    *n == 1
+}
+
+fn is_true(on: &bool) -> bool {
+    *on
 }
 
 impl<M: Default> Default for RunConfig<M> {
@@ -308,7 +329,7 @@ impl<M: ModelSettings> RunConfig<M> {
     /// checksums of the images.
     ///
     /// # Errors
-    /// [`Error::ImageSize`], [`Error::TooFewImages`], [`Error::OtherData`].
+    /// [`Error::ImageSize`], [`Error::TooFewImages`], [`Error::OtherData`], [`Error::Data`].
     pub fn bind_data(&mut self, mut dataset: Dataset, device: &str) -> Result<Dataset> {
         dataset.train = dataset.train.take(self.data.n_train.unwrap_or(usize::MAX));
         dataset.test = dataset.test.take(self.data.n_test.unwrap_or(usize::MAX));
@@ -321,17 +342,24 @@ impl<M: ModelSettings> RunConfig<M> {
                 return Err(Error::TooFewImages { what, n_images: 0, needed: 1 });
             }
         }
+        if let Some(n_validation) = self.data.n_validation {
+            dataset.hold_out(n_validation)?;
+        }
         let (train, test) = (dataset.train.checksum(), dataset.test.checksum());
+        let validation = dataset.validation.as_ref().map(ImageSet::checksum);
         if let Some(old) = &self.provenance {
-            for (part, expected, actual) in
-                [("training", &old.train_sha256, &train), ("test", &old.test_sha256, &test)]
-            {
+            let none = "none".to_owned();
+            for (part, expected, actual) in [
+                ("training", Some(&old.train_sha256), Some(&train)),
+                ("validation", old.validation_sha256.as_ref(), validation.as_ref()),
+                ("test", Some(&old.test_sha256), Some(&test)),
+            ] {
                 if expected != actual {
                     return Err(Error::OtherData {
                         dataset: dataset.name,
                         part,
-                        expected: expected.clone(),
-                        actual: actual.clone(),
+                        expected: expected.unwrap_or(&none).clone(),
+                        actual: actual.unwrap_or(&none).clone(),
                     });
                 }
             }
@@ -342,6 +370,7 @@ impl<M: ModelSettings> RunConfig<M> {
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
             image_shape: [dataset.train.rows(), dataset.train.cols()],
             train_sha256: train,
+            validation_sha256: validation,
             test_sha256: test,
         });
         Ok(dataset)
@@ -510,5 +539,25 @@ mod tests {
         let other = catvae_data::digits_with(2, 20, 10);
         let error = config.bind_data(other, "cpu").unwrap_err().to_string();
         assert!(error.contains("training images of digits"), "{error}");
+    }
+
+    #[test]
+    fn validation_images_are_recorded_and_compared() {
+        let data = || catvae_data::digits_with(1, 20, 10);
+        let mut config = TrainConfig::default();
+        config.data.n_validation = Some(5);
+        let bound = config.bind_data(data(), "cpu").unwrap();
+        assert_eq!((bound.train.len(), bound.validation.unwrap().len()), (15, 5));
+        config = TrainConfig::from_toml(&config.to_toml().unwrap()).unwrap();
+        config.bind_data(data(), "cpu").unwrap();
+        config.provenance.as_mut().unwrap().validation_sha256 = None;
+        let error = config.bind_data(data(), "cpu").unwrap_err().to_string();
+        assert!(
+            error.contains("validation images of digits") && error.contains("not none"),
+            "{error}"
+        );
+        config.data.n_validation = Some(20);
+        let error = config.bind_data(data(), "cpu").unwrap_err().to_string();
+        assert!(error.contains("20 validation images cannot be taken out of 20"), "{error}");
     }
 }

@@ -52,7 +52,7 @@ pub enum Error {
     OtherData {
         /// Name of the dataset.
         dataset: String,
-        /// `training` or `test`.
+        /// `training`, `validation` or `test`.
         part: &'static str,
         /// Checksum in the configuration.
         expected: String,

@@ -24,7 +24,7 @@ pub struct Evaluation {
     pub kl: f64,
 }
 
-/// Evaluates with one exact one-hot sample per image.
+/// Evaluates with `n_draws` exact one-hot samples per image.
 ///
 /// # Errors
 /// Images of another width than the model's; logits that are NaN.
@@ -32,20 +32,23 @@ pub fn evaluate<M: Model>(
     model: &M,
     images: &ImageSet,
     binarization: Binarization,
+    n_draws: NonZeroUsize,
     device: &Device,
     generator: &mut Generator,
 ) -> Result<Evaluation> {
     let (mut bce, mut kl) = (0.0, 0.0);
     for_each_batch(images, binarization, device, |images| {
         let latent_logits = model.encode(images)?.detach();
-        let objective = Objective::unrelaxed(model, images, latent_logits, generator)?;
         let n_images = images.dim(0)? as f64;
-        bce += n_images * scalar(&objective.bce)?;
-        kl += n_images * scalar(&objective.kl)?;
+        for _ in 0..n_draws.get() {
+            let objective = Objective::unrelaxed(model, images, latent_logits.clone(), generator)?;
+            bce += n_images * scalar(&objective.bce)?;
+            kl += n_images * scalar(&objective.kl)?;
+        }
         Ok(())
     })?;
-    let n_images = images.len() as f64;
-    Ok(Evaluation { neg_elbo: (bce + kl) / n_images, bce: bce / n_images, kl: kl / n_images })
+    let n = images.len() as f64 * n_draws.get() as f64;
+    Ok(Evaluation { neg_elbo: (bce + kl) / n, bce: bce / n, kl: kl / n })
 }
 
 /// The importance-weighted bound on −ln p(x) with `n_samples` exact samples per image, mean over

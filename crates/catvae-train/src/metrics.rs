@@ -11,7 +11,7 @@ use crate::error::io;
 use crate::{Error, Result};
 
 /// What is known of an epoch. All objectives are means over images, in nats; `train_*` are running
-/// means over the epoch, `test_*` are unrelaxed. What was not computed is absent.
+/// means over the epoch, `validation_*` and `test_*` are unrelaxed. What was not computed is absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
     /// Counted from 1.
@@ -31,6 +31,15 @@ pub struct EpochMetrics {
     /// Unrelaxed objective on the same batches.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub train_neg_elbo_unrelaxed: Option<f64>,
+    /// Unrelaxed objective on the validation images.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub validation_neg_elbo: Option<f64>,
+    /// Its cross-entropy.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub validation_bce: Option<f64>,
+    /// Its KL.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub validation_kl: Option<f64>,
     /// Unrelaxed objective on the test images.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub test_neg_elbo: Option<f64>,
@@ -47,6 +56,19 @@ pub struct EpochMetrics {
     pub step_ms: f64,
     /// Training images over `train_seconds`.
     pub images_per_second: f64,
+}
+
+impl EpochMetrics {
+    /// What the best checkpoint is chosen by: the objective on the validation images, and without them on the test
+    /// images.
+    pub fn chosen_by(&self) -> Option<f64> {
+        self.validation_neg_elbo.or(self.test_neg_elbo)
+    }
+
+    /// How much better the relaxed objective looks than the unrelaxed one, on the same batches.
+    pub fn gap(&self) -> Option<f64> {
+        Some(self.train_neg_elbo_unrelaxed? - self.train_neg_elbo)
+    }
 }
 
 /// `metrics.jsonl`: valid JSON lines at every moment, one per epoch, in order.
@@ -140,15 +162,15 @@ impl Metrics {
         write_atomically(&self.path, &kept.concat())
     }
 
-    /// Whether no epoch before this one has a test objective as low as its.
+    /// Whether no epoch before this one is as good, by [`EpochMetrics::chosen_by`].
     ///
     /// # Errors
     /// As [`Self::read`].
     pub(crate) fn is_best(&self, metrics: &EpochMetrics) -> Result<bool> {
-        let Some(here) = metrics.test_neg_elbo else { return Ok(false) };
+        let Some(here) = metrics.chosen_by() else { return Ok(false) };
         let epochs = self.read()?;
         let before = epochs.iter().filter(|m| m.epoch < metrics.epoch);
-        Ok(before.filter_map(|m| m.test_neg_elbo).all(|earlier| here < earlier))
+        Ok(before.filter_map(EpochMetrics::chosen_by).all(|earlier| here < earlier))
     }
 
     /// Keeps the epochs that were complete at `step`: a run resumed there writes the later ones
@@ -208,6 +230,9 @@ mod tests {
             train_bce: 1.0 / 3.0,
             train_kl: 0.2,
             train_neg_elbo_unrelaxed: None,
+            validation_neg_elbo: None,
+            validation_bce: None,
+            validation_kl: None,
             test_neg_elbo: Some(2.0),
             test_bce: Some(1.5),
             test_kl: Some(0.5),

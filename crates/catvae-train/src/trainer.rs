@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::Device;
-use catvae_data::{Batch, Batches, Dataset};
+use catvae_data::{Batch, Batches, Dataset, ImageSet};
 use catvae_model::{Model, ModelConfig, ModelSettings, load_state_dict};
 use gumbel_core::Generator;
 use gumbel_core::estimators::EstimatorState;
@@ -18,8 +18,8 @@ use crate::step::team::Team;
 use crate::step::times::StepTimes;
 use crate::step::{Failure, Request, StepLoss, tensors};
 use crate::{
-    EpochMetrics, Error, LoadedCheckpoint, LockedRun, Optimizer, Position, Result, RunConfig,
-    evaluate, stream,
+    EpochMetrics, Error, Evaluation, LoadedCheckpoint, LockedRun, Optimizer, Position, Result,
+    RunConfig, TrainingSettings, evaluate, stream,
 };
 
 /// Something that happened in a run.
@@ -363,22 +363,12 @@ impl<S: ModelSettings> Trainer<S> {
         let settings = &self.config.training;
         let epoch = self.position.epochs_done + 1;
         let due = settings.eval_every > 0 && epoch.is_multiple_of(settings.eval_every);
-        let test = if due || epoch == settings.epochs {
-            // The same draws every time, so that epochs differ by their models alone.
-            let mut generator = Generator::new(settings.seed).stream(stream::EVALUATION);
-            let binarization = self.config.data.binarization;
-            let test =
-                evaluate(&self.model, &dataset.test, binarization, &self.device, &mut generator);
-            let test = test.map_err(|error| self.in_sampling(error))?;
-            if !test.neg_elbo.is_finite() {
-                let what = format!("the test objective is {}", test.neg_elbo);
-                let (step, checkpoint) = (self.position.step, self.last_checkpoint.clone());
-                return Err(Error::NotFinite { what, step, epoch, checkpoint });
-            }
-            Some(test)
-        } else {
-            None
-        };
+        let due = due || epoch == settings.epochs;
+        let validation = dataset.validation.as_ref().filter(|_| due);
+        let validation =
+            validation.map(|images| self.evaluate("validation", images)).transpose()?;
+        let test =
+            (due && settings.test).then(|| self.evaluate("test", &dataset.test)).transpose()?;
         let position = &self.position;
         let n_images = position.n_images as f64;
         let seconds = measured(position.train_seconds);
@@ -394,6 +384,9 @@ impl<S: ModelSettings> Trainer<S> {
             train_neg_elbo_unrelaxed: settings
                 .unrelaxed
                 .then(|| position.sum_bce_unrelaxed / n_images + kl),
+            validation_neg_elbo: validation.map(|v| v.neg_elbo),
+            validation_bce: validation.map(|v| v.bce),
+            validation_kl: validation.map(|v| v.kl),
             test_neg_elbo: test.map(|t| t.neg_elbo),
             test_bce: test.map(|t| t.bce),
             test_kl: test.map(|t| t.kl),
@@ -403,6 +396,29 @@ impl<S: ModelSettings> Trainer<S> {
         };
         self.position = Position { step: position.step, epochs_done: epoch, ..Position::default() };
         Ok(metrics)
+    }
+
+    /// The unrelaxed objective on images that are not trained on.
+    fn evaluate(&self, part: &str, images: &ImageSet) -> Result<Evaluation> {
+        let TrainingSettings { seed, eval_draws, .. } = self.config.training;
+        // The same draws every time, so that epochs differ by their models alone.
+        let mut generator = Generator::new(seed).stream(stream::EVALUATION);
+        let n_draws = NonZeroUsize::new(eval_draws).unwrap_or(NonZeroUsize::MIN);
+        let binarization = self.config.data.binarization;
+        let found =
+            evaluate(&self.model, images, binarization, n_draws, &self.device, &mut generator);
+        let found = found.map_err(|error| self.in_sampling(error))?;
+        if !found.neg_elbo.is_finite() {
+            let (step, epoch) = (self.position.step, self.position.epochs_done + 1);
+            let what = format!("the {part} objective is {}", found.neg_elbo);
+            return Err(Error::NotFinite {
+                what,
+                step,
+                epoch,
+                checkpoint: self.last_checkpoint.clone(),
+            });
+        }
+        Ok(found)
     }
 
     fn snapshot(&self) -> Snapshot<'_, S::Model> {

@@ -1,5 +1,6 @@
 //! `catvae evaluate`.
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -9,23 +10,26 @@ use indicatif::ProgressBar;
 
 use crate::args::{EvaluateArgs, Part};
 use crate::progress::print_line;
-use crate::run::OpenRun;
+use crate::run::{OpenRun, chosen_on};
 
 pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     let device = args.run.device.open()?;
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
-    let test = run.images(&args.run, Part::Test)?;
+    let images = run.images(&args.run, args.part)?;
     let binarization = run.config.data.binarization;
     // The draws that training evaluates with: the last epoch's numbers come out again.
     let mut generator = Generator::new(run.config.training.seed).stream(stream::EVALUATION);
-    let result = evaluate_model(&run.model, &test, binarization, &device, &mut generator)?;
+    let n_draws = NonZeroUsize::new(run.config.training.eval_draws).unwrap_or(NonZeroUsize::MIN);
+    let n_draws = args.draws.unwrap_or(n_draws);
+    let result =
+        evaluate_model(&run.model, &images, binarization, n_draws, &device, &mut generator)?;
     let bound = match args.importance_samples {
         None => None,
         Some(n_samples) => {
-            let bar = ProgressBar::new(test.len() as u64);
+            let bar = ProgressBar::new(images.len() as u64);
             let bound = importance_weighted_bound(
                 &run.model,
-                &test,
+                &images,
                 binarization,
                 n_samples,
                 &device,
@@ -37,24 +41,33 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         }
     };
 
+    let part = args.part.name();
+    let chosen_on = run.is_best.then(|| chosen_on(&run.config));
     if args.json {
         let mut object = serde_json::json!({
             "step": run.step,
-            "n_images": test.len(),
-            "test_neg_elbo": result.neg_elbo,
-            "test_bce": result.bce,
-            "test_kl": result.kl,
+            "n_images": images.len(),
+            format!("{part}_neg_elbo"): result.neg_elbo,
+            format!("{part}_bce"): result.bce,
+            format!("{part}_kl"): result.kl,
         });
+        if let Some(part) = chosen_on {
+            object["chosen_on"] = part.name().into();
+        }
         if let Some((n_samples, bound)) = bound {
             object["importance_samples"] = n_samples.get().into();
-            object["test_importance_weighted_bound"] = bound.into();
+            object[format!("{part}_importance_weighted_bound")] = bound.into();
         }
         print_line(&object.to_string());
     } else {
         print_line(&format!(
             "{} {} images, model of step {}, exact discrete samples, nats per image:",
-            test.len(),
-            if args.run.images.is_some() { "given" } else { "test" },
+            images.len(),
+            match (&args.run.images, args.part) {
+                (Some(_), _) => "given",
+                (None, Part::Train) => "training",
+                (None, part) => part.name(),
+            },
             run.step
         ));
         print_line(&format!("  negative ELBO            {:11.3}", result.neg_elbo));
@@ -63,6 +76,16 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         if let Some((n_samples, bound)) = bound {
             let label = format!("bound on -ln p(x), {n_samples} samples");
             print_line(&format!("  {label:<24} {bound:11.3}"));
+        }
+        match chosen_on {
+            Some(Part::Test) if args.part == Part::Test && args.run.images.is_none() => print_line(
+                "This checkpoint was chosen on these test images, which flatters it: \
+                 catvae train --validation-images N chooses on others.",
+            ),
+            Some(part) => {
+                print_line(&format!("This checkpoint was chosen on the {} images.", part.name()))
+            }
+            None => (),
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -22,6 +22,7 @@ use crate::commands::settings;
 use crate::explorer::{self, Exhibit};
 use crate::progress::{Progress, print_line, quoted, warn};
 use crate::run::folder_name;
+use crate::runs::Listed;
 use crate::signals::Signals;
 use crate::tensorboard::{self, EventFile};
 use crate::{data, pictures, plot};
@@ -71,8 +72,11 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
         ));
     }
     introduce(&config, &dataset, &run)?;
-    let mut progress =
-        Progress::start(config.training.epochs, config.estimator.samples_are_exact());
+    let mut progress = Progress::start(
+        config.training.epochs,
+        config.estimator.samples_are_exact(),
+        dataset.validation.is_some(),
+    );
     let start = || EventFile::start(&run, &config, trainer.position().step, args.resume);
     let mut events = match (!args.no_tensorboard).then(start).transpose() {
         Ok(events) => events,
@@ -135,7 +139,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
             if let Some(Err(error)) = events.map(|events| events.finish()) {
                 warn(&format!("warning: the events for TensorBoard are not ended: {error:#}"));
             }
-            say_where_all_lies(&run);
+            say_where_all_lies(run.path());
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Stopped { checkpoint } => {
@@ -216,9 +220,10 @@ fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) -> Result<()
     let widths = config.model.encoder_widths()?;
     let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
     print_line(&format!(
-        "{}: {} training and {} test images; network {} {} ({} latents of {} categories) and back",
+        "{}: {} training{} and {} test images; network {} {} ({} latents of {} categories) and back",
         dataset.name,
         dataset.train.len(),
+        dataset.validation.as_ref().map_or(String::new(), |v| format!(", {} validation", v.len())),
         dataset.test.len(),
         config.model.network.name(),
         widths.join("-"),
@@ -232,9 +237,8 @@ fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) -> Result<()
     Ok(())
 }
 
-fn say_where_all_lies(run: &RunDir) {
-    let path = run.path().display();
-    print_line(&format!("\nDone. In {path}:"));
+fn say_where_all_lies(path: &Path) {
+    print_line(&format!("\nDone. In {}:", path.display()));
     for (name, what) in [
         ("explorer.html", "open it in a browser: flip the choices, draw, look inside"),
         ("curves.png", "the objectives over the epochs"),
@@ -247,7 +251,16 @@ fn say_where_all_lies(run: &RunDir) {
     ] {
         print_line(&format!("  {name:<27} {what}"));
     }
-    print_line(&format!("Next: catvae evaluate {} --importance-samples 100", quoted(run.path())));
+    if let Ok(run) = Listed::read(path)
+        && let Some(best) = run.best().filter(|_| run.config.training.keep_best)
+    {
+        print_line(&format!(
+            "The best epoch, {}, was chosen on the {} images; it is checkpoints/best.",
+            best.epoch,
+            run.chosen_on().name()
+        ));
+    }
+    print_line(&format!("Next: catvae evaluate {} --importance-samples 100", quoted(path)));
 }
 
 /// Test images behind the statistics of the latents.

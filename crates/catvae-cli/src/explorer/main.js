@@ -89,8 +89,9 @@ async function start() {
   if (parts.has("centre")) state.settings.set("centre", parts.get("centre"));
   const { panel, restore } = drawPanel(state);
   const about = (run) => {
-    const test = run.metrics.findLast((m) => m.test_neg_elbo != null)?.test_neg_elbo;
-    return [h("b", {}, run.name), ` ${run.summary}`, test == null ? "" : ` · test −ELBO ${shown(test, 1)} nats`];
+    const last = (key) => run.metrics.findLast((m) => m[key] != null)?.[key];
+    const parts = ["test", "validation"].map((part) => [part, last(`${part}_neg_elbo`)]).filter(([, elbo]) => elbo != null);
+    return [h("b", {}, run.name), ` ${run.summary}`, parts.map(([part, elbo]) => ` · ${part} −ELBO ${shown(elbo, 1)} nats`).join("")];
   };
   document.body.prepend(
     h("header", {},

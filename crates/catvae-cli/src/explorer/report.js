@@ -5,6 +5,7 @@ import { chart, h, shown } from "./page.js";
 const LINES = [
   ["train_neg_elbo", "relaxed", "relaxed"],
   ["train_neg_elbo_unrelaxed", "unrelaxed", "exact"],
+  ["validation_neg_elbo", "validation", "validation"],
   ["test_neg_elbo", "test", "test"],
 ];
 
@@ -18,8 +19,9 @@ export function reportView(run) {
     .map(([key, name, kind]) => ({ name: run.isExact && kind === "relaxed" ? "train" : name, kind, points: points.map((m) => [m.epoch, m[key] ?? NaN]) }));
   const plot = chart({ label: "Objectives over the epochs", xLabel: "epoch", xTicks: xs.filter((_, i) => i % every === 0), lines, height: 340 });
   const last = metrics.at(-1);
+  const heldOut = [["validation −ELBO", "validation_neg_elbo"], ["test −ELBO", "test_neg_elbo"]].filter(([, key]) => last?.[key] != null);
   const facts = last && [
-    ["test −ELBO", shown(last.test_neg_elbo), "nats"], ["train", shown(last.train_neg_elbo), "nats"],
+    ...heldOut.map(([name, key]) => [name, shown(last[key]), "nats"]), ["train", shown(last.train_neg_elbo), "nats"],
     ["step", shown(last.step_ms, 2), "ms"], ["steps", String(run.step), ""],
   ];
   return {

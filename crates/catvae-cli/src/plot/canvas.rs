@@ -26,6 +26,7 @@ impl std::fmt::Display for Color {
 pub(super) const BLUE: Color = Color([0, 114, 178]);
 pub(super) const VERMILION: Color = Color([213, 94, 0]);
 pub(super) const GREEN: Color = Color([0, 158, 115]);
+pub(super) const PURPLE: Color = Color([204, 121, 167]);
 pub(super) const INK: Color = Color([34, 34, 34]);
 pub(super) const GREY: Color = Color([102, 102, 102]);
 pub(super) const LIGHT_GREY: Color = Color([228, 228, 228]);

@@ -1,4 +1,4 @@
-//! Training curves: the three objectives over the epochs, and the temperature below where it moves.
+//! Training curves: the objectives over the epochs, and the temperature below where it moves.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use catvae_train::EpochMetrics;
 
 use super::axes::{Frame, LABEL_SIZE, Range, TICK_SIZE, TITLE_SIZE, number};
 use super::canvas::{
-    Align, BLUE, Canvas, Color, GREEN, GREY, INK, Point, Rect, Text, VERMILION, WHITE,
+    Align, BLUE, Canvas, Color, GREEN, GREY, INK, PURPLE, Point, Rect, Text, VERMILION, WHITE,
 };
 use super::{finite, shortened};
 
@@ -38,7 +38,7 @@ struct Series {
     points: Vec<(f64, f64)>,
 }
 
-/// Draws the relaxed and the unrelaxed training objective and the test objective, each where it
+/// Draws the relaxed and the unrelaxed training objective and those on validation and test images, each where it
 /// was computed, over epochs; and the temperature below them when it changes.
 ///
 /// The first epochs lie far above the rest: where they would squeeze it, the lines leave the frame
@@ -108,6 +108,11 @@ fn objectives(metrics: &[EpochMetrics]) -> Result<Vec<Series>> {
             name: "train, unrelaxed",
             color: VERMILION,
             points: points(metrics, "train_neg_elbo_unrelaxed", |m| m.train_neg_elbo_unrelaxed)?,
+        },
+        Series {
+            name: "validation",
+            color: PURPLE,
+            points: points(metrics, "validation_neg_elbo", |m| m.validation_neg_elbo)?,
         },
         Series {
             name: "test",
@@ -258,6 +263,9 @@ mod tests {
             train_bce: value - 20.0,
             train_kl: 20.0,
             train_neg_elbo_unrelaxed: Some(value + 14.0),
+            validation_neg_elbo: None,
+            validation_bce: None,
+            validation_kl: None,
             test_neg_elbo: Some(value + 12.0),
             test_bce: None,
             test_kl: None,
@@ -306,6 +314,16 @@ mod tests {
         let one = picture(&metrics);
         assert_eq!(one.count(GREEN), 0);
         assert!(one.count(BLUE) > 500);
+    }
+
+    #[test]
+    fn a_validation_objective_has_its_line() {
+        let mut metrics = run(10);
+        assert_eq!(picture(&metrics).count(PURPLE), 0);
+        for m in &mut metrics {
+            m.validation_neg_elbo = Some(m.train_neg_elbo + 13.0);
+        }
+        assert!(picture(&metrics).count(PURPLE) > 500);
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Place {
             });
             ImageSet::new(pixels.collect(), labels, 2, 2).unwrap()
         };
-        let dataset = Dataset { name: "tiny".to_owned(), train: set(512), test: set(8) };
+        let dataset =
+            Dataset { name: "tiny".to_owned(), train: set(512), validation: None, test: set(8) };
         catvae_data::write_folder(&dir.path().join("data/tiny"), &dataset).unwrap();
         Self { dir }
     }

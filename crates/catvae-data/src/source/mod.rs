@@ -11,7 +11,7 @@ pub use self::digits::{digits, digits_with};
 #[cfg(feature = "hub")]
 pub use self::hub::{fashion_mnist, mnist};
 pub use self::idx_folder::{load_folder, write_folder};
-use crate::random::{self, Purpose};
+use crate::random::Purpose;
 use crate::{Dataset, Error, ImageSet, Result};
 
 /// Every kind of source. The first that knows a name or reads a path wins.
@@ -137,7 +137,7 @@ impl Images {
                 test_cols: test.cols(),
             });
         }
-        Ok(Dataset { name: name.to_owned(), train, test })
+        Ok(Dataset { name: name.to_owned(), train, validation: None, test })
     }
 }
 
@@ -149,12 +149,8 @@ fn split(set: &ImageSet, name: &str) -> Result<(ImageSet, ImageSet)> {
     if set.len() < 2 {
         return Err(Error::TooFewToSplit { dataset: name.to_owned(), n_images: set.len() });
     }
-    let mut order: Vec<usize> = (0..set.len()).collect();
-    random::shuffle(&mut random::stream(0, Purpose::Split, 0), &mut order);
-    let (test, train) = order.split_at_mut((set.len() / TEST_SHARE).max(1));
-    test.sort_unstable();
-    train.sort_unstable();
-    Ok((set.subset(train), set.subset(test)))
+    let (test, train) = set.divide((set.len() / TEST_SHARE).max(1), Purpose::Split);
+    Ok((train, test))
 }
 
 #[cfg(test)]

@@ -58,12 +58,13 @@ fn data() -> impl Strategy<Value = DataSettings> {
     ];
     let data_dirs = proptest::option::of(texts().prop_map(PathBuf::from));
     let limits = || proptest::option::of(sizes(1));
-    (texts(), data_dirs, binarizations, limits(), limits()).prop_map(
-        |(dataset, data_dir, binarization, n_train, n_test)| DataSettings {
+    (texts(), data_dirs, binarizations, limits(), limits(), limits()).prop_map(
+        |(dataset, data_dir, binarization, n_train, n_validation, n_test)| DataSettings {
             dataset,
             data_dir,
             binarization,
             n_train,
+            n_validation,
             n_test,
         },
     )
@@ -112,11 +113,11 @@ fn training() -> impl Strategy<Value = TrainingSettings> {
     let counts = (sizes(1), sizes(1), sizes(0), integers(0), sizes(1), integers(0));
     let rates = (positive(), proptest::option::of(positive()));
     let optimizers = prop_oneof![Just(OptimizerKind::Adam), Just(OptimizerKind::RAdam)];
-    let flags = (any::<bool>(), any::<bool>());
-    (counts, rates, optimizers, flags).prop_map(
-        |(counts, (learning_rate, clip_gradient_norm), optimizer, flags)| {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (counts, rates, optimizers, flags, sizes(1)).prop_map(
+        |(counts, (learning_rate, clip_gradient_norm), optimizer, flags, eval_draws)| {
             let (epochs, batch_size, eval_every, checkpoint_every, keep_checkpoints, seed) = counts;
-            let (unrelaxed, keep_best) = flags;
+            let (unrelaxed, keep_best, test) = flags;
             TrainingSettings {
                 epochs,
                 batch_size,
@@ -125,6 +126,8 @@ fn training() -> impl Strategy<Value = TrainingSettings> {
                 init_from: None,
                 seed,
                 eval_every,
+                eval_draws,
+                test,
                 unrelaxed,
                 checkpoint_every,
                 keep_checkpoints,
@@ -160,14 +163,15 @@ fn temperatures() -> impl Strategy<Value = TemperatureSchedule> {
 }
 
 fn provenance() -> impl Strategy<Value = Provenance> {
-    (texts(), texts(), texts(), texts(), texts()).prop_map(
-        |(version, device, platform, train_sha256, test_sha256)| Provenance {
+    (texts(), texts(), texts(), texts(), proptest::option::of(texts()), texts()).prop_map(
+        |(version, device, platform, train_sha256, validation_sha256, test_sha256)| Provenance {
             version,
             device,
             platform,
             // That of the model, once it is known.
             image_shape: [1, 1],
             train_sha256,
+            validation_sha256,
             test_sha256,
         },
     )

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use catvae_train::{Outcome, RunDir};
+use catvae_train::{EpochMetrics, Outcome, RunDir};
 
 use crate::tiny;
 
@@ -97,7 +97,7 @@ fn a_save_that_fails_leaves_the_checkpoints_before_and_no_leftovers() {
 }
 
 #[test]
-fn the_best_by_test_objective_is_kept_besides_and_survives_a_resume() {
+fn the_best_is_kept_besides_and_survives_a_resume() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = tiny::config();
     config.training.epochs = 12;
@@ -127,6 +127,32 @@ fn the_best_by_test_objective_is_kept_besides_and_survives_a_resume() {
         tiny::run_until(&config, &stopped, stop_at);
     }
     assert_eq!(best_of(&stopped), (best, bytes));
+
+    // With validation images it is chosen on them, and evaluating there or not on the test images moves no weight.
+    let mut runs = Vec::new();
+    for test in [true, false] {
+        let mut config = config.clone();
+        config.data.n_validation = Some(2);
+        (config.training.test, config.training.eval_draws) = (test, 3);
+        let run = RunDir::new(dir.path().join(format!("validation, {test}")));
+        for stop_at in [7, u64::MAX] {
+            tiny::run_until(&config, &run, stop_at);
+        }
+        let epochs = run.metrics().read().unwrap();
+        assert!(epochs.iter().all(|m| m.test_neg_elbo.is_some() == test));
+        let lowest = |pick: fn(&EpochMetrics) -> Option<f64>| {
+            let best = epochs.iter().min_by(|a, b| pick(a).partial_cmp(&pick(b)).unwrap());
+            best.unwrap().step
+        };
+        let best = lowest(|m| m.validation_neg_elbo);
+        assert!(!test || best != lowest(|m| m.test_neg_elbo), "they agree: it shows nothing");
+        let kept = run.checkpoints().load_best(&config.model, &candle_core::Device::Cpu).unwrap();
+        assert_eq!(kept.position.step, best);
+        let objectives: Vec<_> =
+            epochs.iter().map(|m| (m.train_neg_elbo, m.validation_neg_elbo)).collect();
+        runs.push((best, objectives, fs::read(kept.path.join("model.safetensors")).unwrap()));
+    }
+    assert!(runs[0] == runs[1]);
 
     config.training.keep_best = false;
     let without = RunDir::new(dir.path().join("without"));

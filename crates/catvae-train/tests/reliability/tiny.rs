@@ -22,7 +22,7 @@ pub(crate) fn dataset() -> Dataset {
         ImageSet::new(pixels.collect(), labels, 2, 2).unwrap()
     };
     // The last batch of an epoch is smaller than the others.
-    Dataset { name: "diagonals".to_owned(), train: set(10), test: set(4) }
+    Dataset { name: "diagonals".to_owned(), train: set(10), validation: None, test: set(4) }
 }
 
 pub(crate) fn config() -> TrainConfig {
@@ -43,8 +43,9 @@ pub(crate) fn run_until(config: &TrainConfig, run: &RunDir, stop_at: u64) -> Out
             Trainer::resume(config.clone(), checkpoint, Device::Cpu).unwrap()
         }
     };
+    let dataset = config.clone().bind_data(dataset(), "cpu").unwrap();
     trainer
-        .run(&dataset(), &run, &mut |event| match event {
+        .run(&dataset, &run, &mut |event| match event {
             Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         })

@@ -64,6 +64,7 @@ pub fn digits_with(seed: u64, n_train: usize, n_test: usize) -> Dataset {
     Dataset {
         name: "digits".to_owned(),
         train: draw_set(seed, 0, n_train),
+        validation: None,
         test: draw_set(seed, FIRST_TEST_STREAM, n_test),
     }
 }

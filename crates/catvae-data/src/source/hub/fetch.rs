@@ -77,6 +77,7 @@ fn load(source: &Source) -> Result<Dataset> {
         Ok(Dataset {
             name: dataset.to_owned(),
             train: image_set(dataset, &loaded.train_images, &loaded.train_labels)?,
+            validation: None,
             test: image_set(dataset, &loaded.test_images, &loaded.test_labels)?,
         })
     })
