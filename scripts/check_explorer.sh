@@ -32,7 +32,7 @@ train mlp --hidden 128,64 --latents 12 --categories 10 --epochs 12 --batch-size 
 train conv --network '{ kind = "conv", channels = [4, 8], hidden = [32] }' --likelihood continuous-bernoulli --latents 6 --categories 20 --epochs 3 --straight-through
 train bits --hidden 64 --latents 30 --categories 2 --epochs 8 --binarization threshold --logits relu
 for run in mlp conv bits; do
-    "$catvae" encode "$runs/$run" --out "$runs/$run/codes.npz" >>"$place/$run.log"
+    "$catvae" encode "$runs/$run" --posterior --out "$runs/$run/codes.npz" >>"$place/$run.log"
     "$catvae" decode "$runs/$run" --codes "$runs/$run/codes.npz" --limit 64 --out "$runs/$run/decoded.png" >>"$place/$run.log"
     "$catvae" latents "$runs/$run" --json >"$runs/$run/latents.json"
     # The page that training wrote has 500 images; this one has all that the statistics are over.

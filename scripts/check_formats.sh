@@ -51,3 +51,12 @@ for run in seed-0 conv vgg; do
     $catvae explore "$runs/$run" --images 200 >>"$place/log"
 done
 "$python" scripts/check_formats.py "$runs"
+# PyTorch is too large to be installed for this: a Python that has it is named, or found.
+torch_python=${TORCH_PYTHON:-python3}
+"$torch_python" -c "import torch, huggingface_hub, safetensors" 2>/dev/null ||
+    skip "PyTorch's part: $torch_python has no torch, huggingface_hub and safetensors (TORCH_PYTHON names another)"
+"$torch_python" scripts/check_hub_folder.py "$runs"
+$catvae import "$runs/seed-0/from_hub.pth" --config "$runs/seed-0/config.toml" --out "$runs/from-hub" >>"$place/log"
+$catvae evaluate "$runs/from-hub" --json | sed 's/"step":[0-9]*,//' >"$place/from-hub.json"
+sed 's/"step":[0-9]*,//' "$runs/seed-0/evaluation.json" | cmp - "$place/from-hub.json"
+echo "ok what PyTorch saves of it comes back through catvae import with the same objective"

@@ -34,16 +34,27 @@ async function open(name, { width = 1360, scheme = "light", hash = "" } = {}) {
   return page;
 }
 
-/** The array `codes` of an .npz file, whose members are stored as they are. */
-function codes(path) {
+/** The shape and the numbers of an array of an .npz file, whose members are stored as they are. */
+function array(path, wanted) {
   const bytes = readFileSync(path);
-  const start = 30 + bytes.readUInt16LE(26) + bytes.readUInt16LE(28);
-  assert.equal(bytes.toString("latin1", 30, 30 + bytes.readUInt16LE(26)), "codes.npy");
-  const header = bytes.toString("latin1", start + 10, start + 10 + bytes.readUInt16LE(start + 8));
-  const [n, width] = header.match(/\((\d+), (\d+),?\)/).slice(1).map(Number);
-  const data = start + 10 + bytes.readUInt16LE(start + 8);
-  const at = (i, j) => Number(bytes.readBigInt64LE(data + 8 * (i * width + j)));
-  return Array.from({ length: n }, (_, i) => Array.from({ length: width }, (_, j) => at(i, j)));
+  for (let at = 0; bytes.readUInt32LE(at) === 0x04034b50; ) {
+    const [size, nameLength, extra] = [bytes.readUInt32LE(at + 18), bytes.readUInt16LE(at + 26), bytes.readUInt16LE(at + 28)];
+    const start = at + 30 + nameLength + extra;
+    if (bytes.toString("latin1", at + 30, at + 30 + nameLength) === `${wanted}.npy`) {
+      const data = start + 10 + bytes.readUInt16LE(start + 8);
+      const header = bytes.toString("latin1", start + 10, data);
+      const shape = header.match(/\(([\d, ]*)\)/)[1].split(",").filter((n) => n.trim()).map(Number);
+      const read = header.includes("<i8") ? (i) => Number(bytes.readBigInt64LE(data + 8 * i)) : (i) => bytes.readFloatLE(data + 4 * i);
+      return { shape, values: Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => read(i)) };
+    }
+    at = start + size;
+  }
+  assert.fail(`${path} has no ${wanted}`);
+}
+
+function codes(path) {
+  const { shape: [n, width], values } = array(path, "codes");
+  return Array.from({ length: n }, (_, i) => values.slice(i * width, (i + 1) * width));
 }
 
 let n = 0;
@@ -129,6 +140,27 @@ for (const run of ["mlp", "conv", "bits"]) {
       return worst;
     }, { png, known });
     assert.ok(worst <= 1, `${worst} grey levels`);
+  });
+
+  await check(`${run}: the reconstruction's nats of every test image are the program's within 1e-3`, async () => {
+    const expected = array(`${place}/runs/${run}/codes.npz`, "neg_log_likelihood").values;
+    const { found, live } = await page.evaluate((known) => {
+      const { images, runs: [run] } = explorer;
+      const found = known.map((code, i) => {
+        const bytes = images.pixels.subarray(i * run.model.nPixels, (i + 1) * run.model.nPixels);
+        return run.model.nll(run.model.oneHot(code), Float32Array.from(bytes, (byte) => byte / 255));
+      });
+      explorer.showTest(3);
+      explorer.setCode(run, known[3]);
+      return { found, live: document.querySelector(".elbo").textContent };
+    }, known);
+    // A density's nats pass through zero: their size over all images is the scale.
+    const size = expected.reduce((sum, value) => sum + Math.abs(value) / expected.length, 0);
+    const off = found.map((value, i) => Math.abs(value - expected[i]) / size);
+    console.log(`   off by at most ${Math.max(...off).toExponential(1)} of ${size.toFixed(1)} nats`);
+    assert.ok(Math.max(...off) < 1e-3, `${Math.max(...off)}`);
+    const shown = live.replaceAll("\u2212", "-").match(/-?\d+\.\d/g).map(Number);
+    assert.ok(shown.some((value) => Math.abs(value - expected[3]) < 0.15), `${expected[3]} is not in ${live}`);
   });
 
   await check(`${run}: KL, entropy and perplexity of every choice are the program's within 1e-3`, async () => {

@@ -239,7 +239,8 @@ pub(crate) struct EncodeArgs {
     /// Fixes the draws of --sampled
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Also the probabilities of all categories: the array `posterior` (n, latents, categories)
+    /// Also the probabilities of all categories, the array `posterior` (n, latents, categories), and −ln p(x|code) of every
+    /// image at its code in nats, `neg_log_likelihood` (n)
     #[arg(long)]
     pub(crate) posterior: bool,
     /// The file: arrays `codes` (n, latents) and, where the images have labels, `labels` (n) [default: RUN/codes.npz]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::{D, DType, Tensor};
 use catvae_data::codes::{Array, Values, npz_bytes};
 use catvae_model::Model;
-use gumbel_core::{Generator, gumbel_max};
+use gumbel_core::{Generator, gumbel_max, one_hot};
 
 use crate::args::EncodeArgs;
 use crate::grid::{prepare, write_file};
@@ -24,7 +24,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let images = run.images(&args.run, args.part)?;
     let mut generator = Generator::new(args.seed);
     let mut codes: Vec<u32> = Vec::with_capacity(images.len() * run.config.model.n_latents);
-    let mut posterior: Vec<f32> = Vec::new();
+    let (mut posterior, mut losses): (Vec<f32>, Vec<f32>) = Default::default();
     for batch in pictures::batches(&images, BATCH, run.config.data.binarization) {
         let shape = (batch.len, images.pixels_per_image());
         let input = Tensor::from_vec(batch.images, shape, &device)?;
@@ -38,6 +38,10 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
             true => gumbel_max(&logits, D::Minus1, &mut generator)?,
             false => logits.argmax(D::Minus1)?,
         };
+        if args.posterior {
+            let z = one_hot(&batch, run.config.model.n_categories, DType::F32)?;
+            losses.extend(run.model.neg_log_likelihood(&z, &input)?.to_vec1::<f32>()?);
+        }
         codes.extend(batch.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?);
     }
     let shape = vec![images.len(), run.config.model.n_latents];
@@ -49,6 +53,8 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     }
     let out = run.out(args.out.as_deref(), "codes.npz");
     if args.posterior {
+        let values = Values::F32(losses);
+        arrays.push(Array { name: "neg_log_likelihood", shape: vec![images.len()], values });
         let shape = vec![shape[0], shape[1], run.config.model.n_categories];
         arrays.push(Array { name: "posterior", shape, values: Values::F32(posterior) });
     }
@@ -60,7 +66,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
         out.display(),
         shape[0],
         shape[1],
-        if args.posterior { ", posterior as float32" } else { "" }
+        if args.posterior { ", posterior and neg_log_likelihood as float32" } else { "" }
     ));
     Ok(ExitCode::SUCCESS)
 }
