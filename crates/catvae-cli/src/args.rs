@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use gumbel_core::estimators::Estimator;
 
 use crate::flags::Flags;
+use crate::sweep::grid::GridFlags;
+use crate::sweep::rank::Shard;
 
 /// Trains a categorical VAE with Gumbel-softmax samples, and shows what it learnt.
 #[derive(Debug, Parser)]
@@ -46,6 +48,9 @@ pub(crate) enum Command {
     Temperature(TemperatureArgs),
     /// Measure gradient estimators against a run's exact gradient (at most 16,384 codes)
     Estimators(EstimatorsArgs),
+    /// Train every combination of flags with several values, such as --temperature 0.5,1 --seed 0..4, and show means
+    /// over seeds
+    Sweep(Box<SweepArgs>),
     /// List runs, the best first, with their objectives and the settings that differ
     List(ListArgs),
     /// Print what makes a shell complete these commands, for example
@@ -142,6 +147,40 @@ pub(crate) struct RunArgs {
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: DeviceName,
+}
+
+/// Every flag of `catvae train` takes a list: `0.5,1`, `0..4` for 0 to 4, or the flag again for a value with commas.
+/// Cells that are there already are gone on with, so the same command again finishes what was stopped or killed, and
+/// any number of processes may work on one folder.
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// A file with [settings], [grid] and [[variants]]; flags win over it
+    #[arg(value_name = "GRID.toml")]
+    pub(crate) grid: Option<PathBuf>,
+    /// The folder of the run folders [default: runs/NAME of NAME.toml, else runs/sweep]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Runs that are trained at once in this process [default: one a core], each with one thread or --threads
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<NonZeroUsize>,
+    /// Train every n-th cell only, from the i-th on (0 to n-1), where processes share no folder; auto takes both from
+    /// Slurm, mpirun or torchrun
+    #[arg(long, value_name = "I/N|auto")]
+    pub(crate) shard: Option<Shard>,
+    /// Train nothing: the table of what is in these folders, of sweeps or of any runs
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["grid", "out", "workers", "shard"])]
+    pub(crate) merge: Option<Vec<PathBuf>>,
+    /// Train nothing: print the cells
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the table as JSON, one object a row
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print one line of comma-separated values a cell
+    #[arg(long)]
+    pub(crate) csv: bool,
+    #[command(flatten)]
+    pub(crate) flags: GridFlags,
 }
 
 #[derive(Debug, Args)]

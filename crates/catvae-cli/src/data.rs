@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use catvae_data::{AtMost, Dataset, Error, ImageSet, Images, load_images};
-use catvae_train::DataSettings;
+use catvae_train::{DataSettings, TrainConfig};
 
 use crate::args::Part;
 
@@ -39,6 +39,38 @@ pub(crate) fn load(settings: &DataSettings) -> Result<Dataset> {
         _ => return Ok(loaded?),
     };
     loaded.context(hint)
+}
+
+/// The datasets of several runs, each loaded once.
+#[derive(Default)]
+pub(crate) struct Datasets(Vec<(TrainConfig, Dataset)>);
+
+impl Datasets {
+    /// Loads the dataset of `config` and binds the two; where `takes_shape`, the model is for images of its size.
+    pub(crate) fn bind(
+        &mut self,
+        config: &mut TrainConfig,
+        takes_shape: bool,
+        device: &str,
+    ) -> Result<Dataset> {
+        let known = self.0.iter().find(|(known, _)| {
+            known.data == config.data
+                && (takes_shape || known.model.image_shape == config.model.image_shape)
+                && config.provenance.is_none()
+        });
+        if let Some((known, dataset)) = known {
+            config.model.image_shape = known.model.image_shape;
+            config.provenance.clone_from(&known.provenance);
+            return Ok(dataset.clone());
+        }
+        let dataset = load(&config.data)?;
+        if takes_shape {
+            config.model.image_shape = [dataset.train.rows(), dataset.train.cols()];
+        }
+        let dataset = config.bind_data(dataset, device)?;
+        self.0.push((config.clone(), dataset.clone()));
+        Ok(dataset)
+    }
 }
 
 /// Images that the model has not seen, of the size it was trained on; `part` chooses where they are divided.

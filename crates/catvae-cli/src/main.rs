@@ -20,9 +20,11 @@ mod readme_tests;
 mod run;
 mod runs;
 mod signals;
+mod sweep;
 mod tensorboard;
 mod threads;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -38,7 +40,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     signals::survive_file_size_limit();
-    let done = threads::start(cli.threads).and_then(|()| obey(&cli.command));
+    let done = threads::start(cli.threads).and_then(|()| obey(&cli.command, cli.threads));
     let code = done.unwrap_or_else(|error| {
         warn(&format!("error: {}{}", shown(&error), hint(&error)));
         ExitCode::FAILURE
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn obey(command: &Command) -> anyhow::Result<ExitCode> {
+fn obey(command: &Command, threads: Option<NonZeroUsize>) -> anyhow::Result<ExitCode> {
     match command {
         Command::Train(args) => commands::train::train(args),
         Command::Evaluate(args) => commands::evaluate::evaluate(args),
@@ -66,6 +68,7 @@ fn obey(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Import(args) => commands::import::import(args),
         Command::Temperature(args) => commands::temperature::temperature(args),
         Command::Estimators(args) => commands::estimators::estimators(args),
+        Command::Sweep(args) => commands::sweep::sweep(args, threads),
         Command::List(args) => commands::list::list(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -85,6 +88,7 @@ fn hint(error: &anyhow::Error) -> String {
         Some(Error::NotFinite { .. }) => "--lr, --temperature, --clip-gradient-norm",
         Some(Error::TooManyCodes { .. }) => "--latents, --categories, --estimator",
         Some(Error::FewerEpochs { .. }) => "--epochs",
+        Some(Error::ConfigurationDiffers { .. }) => "--out",
         Some(Error::Setting { field, .. }) => match Setting::named(field).and_then(|s| s.flag) {
             Some((flag, _)) => return format!(" (--{flag})"),
             None => return String::new(),

@@ -12,5 +12,6 @@ pub(crate) mod list;
 pub(crate) mod reconstruct;
 pub(crate) mod sample;
 pub(crate) mod settings;
+pub(crate) mod sweep;
 pub(crate) mod temperature;
 pub(crate) mod train;

@@ -19,35 +19,26 @@ use gumbel_core::estimators::Estimator;
 
 use crate::args::TrainArgs;
 use crate::commands::settings;
+use crate::data::Datasets;
 use crate::explorer::{self, Exhibit};
 use crate::progress::{Progress, print_line, quoted, warn};
 use crate::run::folder_name;
 use crate::runs::Listed;
 use crate::signals::Signals;
 use crate::tensorboard::{self, EventFile};
-use crate::{data, pictures, plot};
+use crate::{pictures, plot};
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     let signals = Signals::listen()?;
     let device = args.device.open()?;
-    let mut config = starting_point(args)?;
-    config.check()?;
-
-    let dataset = data::load(&config.data)?;
-    if args.config.is_none() && !args.resume {
-        config.model.image_shape = [dataset.train.rows(), dataset.train.cols()];
-    }
-    let dataset = config.bind_data(dataset, args.device.as_str())?;
-    if !args.resume {
-        let n_batches = dataset.train.len().div_ceil(config.training.batch_size);
-        // What config.toml can hold is more steps than any run takes.
-        let n_steps = (n_batches as u64).saturating_mul(config.training.epochs as u64);
-        let n_steps = n_steps.min(i64::MAX as u64);
-        config.temperature = settings::schedule(&args.schedule, config.temperature, n_steps)?;
-    }
+    let (config, dataset) = resolve(args, &mut Datasets::default())?;
 
     let (run, mut trainer) = match &args.out {
-        Some(out) if args.resume => resume(&RunDir::new(out), &config, &device)?,
+        Some(out) if args.resume => {
+            let run = RunDir::new(out).lock()?;
+            let trainer = resume(&run, &config, &device, &warn)?;
+            (run, trainer)
+        }
         out => {
             let trainer = Trainer::new(config.clone(), device.clone())?;
             let run = match out {
@@ -150,8 +141,24 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     }
 }
 
+/// The configuration that the flags describe, checked, and its data.
+pub(crate) fn resolve(args: &TrainArgs, datasets: &mut Datasets) -> Result<(TrainConfig, Dataset)> {
+    let mut config = starting_point(args)?;
+    config.check()?;
+    let takes_shape = args.config.is_none() && !args.resume;
+    let dataset = datasets.bind(&mut config, takes_shape, args.device.as_str())?;
+    if !args.resume {
+        let n_batches = dataset.train.len().div_ceil(config.training.batch_size);
+        // What config.toml can hold is more steps than any run takes.
+        let n_steps = (n_batches as u64).saturating_mul(config.training.epochs as u64);
+        let n_steps = n_steps.min(i64::MAX as u64);
+        config.temperature = settings::schedule(&args.schedule, config.temperature, n_steps)?;
+    }
+    Ok((config, dataset))
+}
+
 /// The configuration that flags are put over: that of the run to resume, of a file, or the default.
-fn starting_point(args: &TrainArgs) -> Result<TrainConfig> {
+pub(crate) fn starting_point(args: &TrainArgs) -> Result<TrainConfig> {
     let apply = |config: &mut TrainConfig| {
         let fresh = args.config.is_none() && !args.resume;
         settings::apply(&args.settings, fresh, config)?;
@@ -175,27 +182,30 @@ fn starting_point(args: &TrainArgs) -> Result<TrainConfig> {
 }
 
 /// Goes on at the newest checkpoint. A run that ended before its first one has none, and starts again at step 0.
-fn resume(run: &RunDir, config: &TrainConfig, device: &Device) -> Result<(LockedRun, Trainer)> {
-    let run = run.lock()?;
+pub(crate) fn resume(
+    run: &LockedRun,
+    config: &TrainConfig,
+    device: &Device,
+    say: &dyn Fn(&str),
+) -> Result<Trainer> {
     if let Some(aside) = run.metrics().set_damage_aside()? {
-        warn(&format!("warning: metrics.jsonl was damaged; it is kept as {}", aside.display()));
+        say(&format!("warning: metrics.jsonl was damaged; it is kept as {}", aside.display()));
     }
     let newest = run.checkpoints().load_newest(&config.model, device, |damage| {
-        warn(&format!("warning: {damage}; trying the one before"));
+        say(&format!("warning: {damage}; trying the one before"));
     });
-    let trainer = match newest {
+    match newest {
         Ok(checkpoint) => {
-            warn(&format!("resuming from {}", checkpoint.path.display()));
-            Trainer::resume(config.clone(), checkpoint, device.clone())?
+            say(&format!("resuming from {}", checkpoint.path.display()));
+            Ok(Trainer::resume(config.clone(), checkpoint, device.clone())?)
         }
         // An epoch's line comes before its checkpoint. With two lines there was one, and somebody removed it.
         Err(Error::NoCheckpoint { .. }) if run.metrics().read()?.len() <= 1 => {
-            warn("no checkpoint yet: starting at the first step");
-            Trainer::new(config.clone(), device.clone())?
+            say("no checkpoint yet: starting at the first step");
+            Ok(Trainer::new(config.clone(), device.clone())?)
         }
-        Err(error) => return Err(error.into()),
-    };
-    Ok((run, trainer))
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes the first of `runs/NAME`, `runs/NAME-2`, … that is not there yet, before another process can.
@@ -264,11 +274,11 @@ fn say_where_all_lies(path: &Path) {
 }
 
 /// Test images behind the statistics of the latents.
-const LOGGED_IMAGES: usize = 1000;
+pub(crate) const LOGGED_IMAGES: usize = 1000;
 
 /// So many steps a model may take before its codes must carry something.
-const FIRST_STEPS: u64 = 500;
-const COLLAPSED: &str = "warning: the codes carry nothing: every image gets the same one (each latent knows less than 0.01 nats of \
+pub(crate) const FIRST_STEPS: u64 = 500;
+pub(crate) const COLLAPSED: &str = "warning: the codes carry nothing: every image gets the same one (each latent knows less than 0.01 nats of \
      the image). Few runs come out of this: try another --seed, or a smaller --lr";
 
 /// Draws the pictures of a run.
