@@ -11,9 +11,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use catvae_train::{RunDir, TrainConfig};
 
 use crate::args::{DeviceName, SweepArgs};
-use crate::commands::{list, settings, train};
+use crate::commands::{settings, train};
 use crate::data::Datasets;
 use crate::progress::{print_line, quoted, warn};
+use crate::runs;
 use crate::signals::Signals;
 use crate::sweep::grid::{Grid, Sketch};
 use crate::sweep::rank::{self, Shard};
@@ -170,14 +171,9 @@ fn merged(places: &[PathBuf]) -> Result<Vec<Entry>> {
             }
             continue;
         }
-        let mut paths = Vec::new();
-        list::find(place, 2, &mut paths)
-            .with_context(|| format!("cannot read {}", place.display()))?;
-        ensure!(!paths.is_empty(), "{} holds no run", place.display());
-        for path in paths {
-            let run = RunDir::new(&path);
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            entries.push(Entry::read(&name, &run, &run.read_config()?)?);
+        for listed in runs::read_all(std::slice::from_ref(place))? {
+            let name = listed.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            entries.push(Entry::read(&name, &RunDir::new(&listed.path), &listed.config)?);
         }
     }
     Ok(entries)

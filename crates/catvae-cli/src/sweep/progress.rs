@@ -66,8 +66,12 @@ impl Progress {
         let told = match end {
             End::Finished => {
                 let last = super::cell::epoch_of(&cell.run, cell.config.training.epochs);
-                match last.ok().flatten().and_then(|metrics| metrics.test_neg_elbo) {
-                    Some(test) => format!("test {test:.2}"),
+                match last.ok().flatten() {
+                    Some(m) => match (m.validation_neg_elbo, m.test_neg_elbo) {
+                        (Some(validation), _) => format!("validation {validation:.2}"),
+                        (None, Some(test)) => format!("test {test:.2}"),
+                        (None, None) => format!("train {:.2}", m.train_neg_elbo),
+                    },
                     None => "done".to_owned(),
                 }
             }

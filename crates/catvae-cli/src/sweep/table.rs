@@ -56,9 +56,10 @@ pub(crate) struct Summary {
 
 /// The columns of numbers.
 type Column = (&'static str, fn(&EpochMetrics) -> Option<f64>);
-const COLUMNS: [Column; 3] = [
+const COLUMNS: [Column; 4] = [
     ("train", |m| Some(m.train_neg_elbo)),
     ("train unrelaxed", |m| m.train_neg_elbo_unrelaxed),
+    ("validation", |m| m.validation_neg_elbo),
     ("test", |m| m.test_neg_elbo),
 ];
 
@@ -91,10 +92,14 @@ impl Summary {
     pub(crate) fn print(&self) {
         let labels: Vec<String> = self.rows.iter().map(|row| self.label(&row[0])).collect();
         let width = labels.iter().map(String::len).max().unwrap_or(0);
-        let head: String = COLUMNS.iter().map(|(name, _)| format!("   {name:>16}")).collect();
+        let columns = COLUMNS
+            .iter()
+            .filter(|(_, of)| self.rows.iter().any(|row| !numbers(row, *of).is_empty()));
+        let columns: Vec<&Column> = columns.collect();
+        let head: String = columns.iter().map(|(name, _)| format!("   {name:>16}")).collect();
         print_line(&format!("{:width$}   seeds{head}", ""));
         for (row, label) in self.rows.iter().zip(labels) {
-            let cells: String = COLUMNS
+            let cells: String = columns
                 .iter()
                 .map(|(_, of)| format!("   {:>16}", shown(&numbers(row, *of))))
                 .collect();
@@ -137,7 +142,7 @@ impl Summary {
                 .collect();
             let object = json!({
                 "settings": row[0].settings, "train": of(&COLUMNS[0]), "train_unrelaxed": of(&COLUMNS[1]),
-                "test": of(&COLUMNS[2]), "missing": count(row, End::Stopped), "diverged": count(row, End::Diverged),
+                "validation": of(&COLUMNS[2]), "test": of(&COLUMNS[3]), "missing": count(row, End::Stopped), "diverged": count(row, End::Diverged),
                 "seeds": seeds,
             });
             print_line(&object.to_string());
@@ -149,7 +154,7 @@ impl Summary {
         let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
         let keys: String = self.keys.iter().map(|key| format!(",{}", quoted(key))).collect();
         print_line(&format!(
-            "run{keys},seed,state,epoch,step,train_neg_elbo,train_neg_elbo_unrelaxed,test_neg_elbo"
+            "run{keys},seed,state,epoch,step,train_neg_elbo,train_neg_elbo_unrelaxed,validation_neg_elbo,test_neg_elbo"
         ));
         for entry in self.rows.iter().flatten() {
             let settings: String = self
@@ -163,7 +168,7 @@ impl Summary {
                         COLUMNS.map(|(_, of)| of(m).map_or(String::new(), |x| x.to_string()));
                     format!("{},{},{}", m.epoch, m.step, numbers.join(","))
                 }
-                Err(_) => ",,,,".to_owned(),
+                Err(_) => ",,,,,".to_owned(),
             };
             let (seed, state) = (entry.seed, state(entry));
             print_line(&format!("{}{settings},{seed},{state},{numbers}", quoted(&entry.name)));
