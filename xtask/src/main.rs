@@ -9,6 +9,7 @@ mod ci;
 mod download;
 mod golden;
 mod process;
+mod reproduce;
 mod train;
 mod workspace;
 
@@ -31,6 +32,8 @@ enum Task {
     Download(download::Args),
     /// The default run on MNIST: download, train, evaluate, sample, reconstruct
     Train(train::Args),
+    /// A published table: trains its runs, and shows ours beside the published numbers
+    Reproduce(reproduce::Args),
     /// Regenerates (or checks) the values that the tests compare with, by PyTorch
     Golden(golden::Args),
     /// Benchmarks; with --peers also PyTorch, side by side
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Ci(args) => ci::run(&args),
         Task::Download(args) => download::run(&args),
         Task::Train(args) => train::run(&args),
+        Task::Reproduce(args) => reproduce::run(&args),
         Task::Golden(args) => golden::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

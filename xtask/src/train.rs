@@ -67,7 +67,7 @@ fn commands(catvae: &Path, data: &Path, out: &Path, flags: &[OsString]) -> [Comm
 }
 
 /// Builds the program optimised and says where it lies.
-fn build_catvae() -> Result<PathBuf> {
+pub(crate) fn build_catvae() -> Result<PathBuf> {
     built_executable(&["--package", "catvae-cli", "--bin", "catvae"])
 }
 

@@ -217,6 +217,7 @@ fn flag(key: &str) -> String {
         "temperature.value" | "temperature.init" => "temperature".to_owned(),
         "temperature.kind" => "schedule".to_owned(),
         "temperature.min" => "temperature-end".to_owned(),
+        "estimator.name" => "estimator".to_owned(),
         _ => match Setting::named(key).and_then(|setting| setting.flag) {
             Some((flag, _)) => flag.to_owned(),
             None => key.replace('.', "-"),
