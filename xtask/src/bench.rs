@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::download::Name;
+use crate::download::data_folder;
 use crate::golden::Python;
 use crate::process::{self, cargo};
 use crate::train::built_executable;
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Prints the step's rate and the time of each of its operations.
 fn break_down(args: &Args) -> Result<()> {
-    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref()))?;
+    let images = Images::find_or_draw(&data_folder(args.data_dir.as_deref()))?;
     let ours = built_executable(STEP_BENCH)?;
     let threads = thread_count(args)?;
     let mut side = Side::start(Command::new(&ours), threads, images.path())?;
@@ -111,7 +111,7 @@ fn criterion(flags: &[String]) -> Command {
 fn compare(args: &Args) -> Result<()> {
     // This is quick to fail, so it comes first.
     args.python.script("bench_pytorch.py", &["torch", "numpy"])?;
-    let images = Images::find_or_draw(&Name::Mnist.folder(args.data_dir.as_deref()))?;
+    let images = Images::find_or_draw(&data_folder(args.data_dir.as_deref()))?;
     let ours = built_executable(STEP_BENCH)?;
     let burn = if args.no_burn { None } else { Some(build_burn()?) };
     let threads = thread_count(args)?;

@@ -6,8 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::download::{self, Name};
-use crate::{process, train, workspace};
+use crate::{download, process, train, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -42,11 +41,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let experiments = workspace::root().join("experiments");
     let published = published(&experiments.join("reinmax-published.csv"), args.epochs)?;
     let catvae = args.program.clone().map_or_else(train::build_catvae, Ok)?;
-    let mut sweep = Command::new(catvae);
+    let mut sweep = Command::new(&catvae);
     sweep.arg("sweep").arg("--json");
     if args.merge.is_empty() {
-        let data = Name::Mnist.folder(args.data_dir.as_deref());
-        download::fetch(Name::Mnist, &[], &data)?;
+        let data = download::mnist(&catvae, args.data_dir.as_deref())?;
         let out = args.out.clone().unwrap_or_else(|| workspace::root().join("runs/reinmax-table"));
         sweep.arg(experiments.join("reinmax-table.toml")).arg("--out").arg(out);
         sweep.arg("--data-dir").arg(data).arg("--epochs").arg(args.epochs.to_string());

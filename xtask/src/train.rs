@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::download::{self, Name};
+use crate::download;
 use crate::process::{self, cargo};
 use crate::workspace;
 
@@ -26,14 +26,13 @@ pub(crate) struct Args {
 
 /// Downloads MNIST if needed, builds `catvae`, and runs each of its commands on one run folder.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let data = Name::Mnist.folder(args.data_dir.as_deref());
-    download::fetch(Name::Mnist, &[], &data)?;
     let out = match &args.out {
         Some(out) => out.clone(),
         None => first_free(&workspace::root().join("runs"), "mnist"),
     };
 
     let catvae = build_catvae()?;
+    let data = download::mnist(&catvae, args.data_dir.as_deref())?;
     for command in &mut commands(&catvae, &data, &out, &args.flags) {
         process::run(command)?;
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gumbel_core::estimators::Estimator;
 
+use crate::download::Name;
 use crate::flags::Flags;
 use crate::sweep::grid::GridFlags;
 use crate::sweep::rank::Shard;
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Explore(ExploreArgs),
     /// Write a run's model for other programs: safetensors, ONNX, a folder for the Hugging Face hub, or the explorer
     Export(ExportArgs),
+    /// Fetch a data set into the folder where `--dataset` looks for it
+    Download(DownloadArgs),
     /// Make a run of a model's weights: safetensors, or PyTorch's .pth with the same names and shapes
     Import(Box<ImportArgs>),
     /// Draw relaxed samples over a row of temperatures, beside the categorical they relax
@@ -371,6 +374,19 @@ pub(crate) struct ExportArgs {
     /// Where the dataset lies, for the explorer: DIR or DIR/NAME [default: as in training]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownloadArgs {
+    /// The data set
+    #[arg(ignore_case = true)]
+    pub(crate) name: Name,
+    /// The folder that holds one folder per data set [default: $CATVAE_DATA_DIR, or data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Look here instead of at the usual places; the file's name is appended. May be repeated
+    #[arg(long, value_name = "URL")]
+    pub(crate) mirror: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -28,11 +28,10 @@ pub(crate) fn load(settings: &DataSettings) -> Result<Dataset> {
     let name = &settings.dataset;
     let loaded = catvae_data::load(name, settings.data_dir.as_deref(), at_most);
     let hint = match &loaded {
-        Err(Error::DatasetNotFound { .. })
-            if ["mnist", "fashion-mnist"].contains(&name.as_str()) =>
-        {
+        Err(Error::DatasetNotFound { .. }) if let Some(known) = meant(name) => {
+            let name = if known == name { "" } else { &format!("did you mean {known}? ") };
             format!(
-                "fetch {name} with `cargo xtask download {name}`, or name its folder with --data-dir"
+                "{name}fetch {known} with `catvae download {known}`, or name its folder with --data-dir"
             )
         }
         Err(Error::BuiltWithoutHub { .. }) => "build with `--features hub`".to_owned(),
@@ -73,6 +72,39 @@ impl Datasets {
     }
 }
 
+/// The data sets that can be downloaded.
+const DOWNLOADED: [&str; 3] = ["mnist", "fashion-mnist", "kmnist"];
+
+/// The data set that a name with at most two wrong letters means.
+fn meant(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    let near = DOWNLOADED.into_iter().map(|known| (distance(&name, known), known)).min()?;
+    (near.0 <= 2).then_some(near.1)
+}
+
+/// Letters to insert, remove or change (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.chars().enumerate() {
+            let changed = corner + usize::from(x != y);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+/// A known name in capitals, where nothing has it as its own name, is that data set.
+pub(crate) fn fold_case(settings: &mut DataSettings) {
+    let known = DOWNLOADED.into_iter().chain(["digits"]);
+    let found = known.into_iter().find(|known| settings.dataset.eq_ignore_ascii_case(known));
+    if let Some(known) = found.filter(|_| !Path::new(&settings.dataset).exists()) {
+        settings.dataset = known.to_owned();
+    }
+}
+
 /// Images that the model has not seen, of the size it was trained on; `part` chooses where they are divided.
 pub(crate) fn load_unseen(path: &Path, part: Part, [rows, cols]: [usize; 2]) -> Result<ImageSet> {
     let images = match (load_images(path)?, part) {
@@ -93,4 +125,18 @@ pub(crate) fn load_unseen(path: &Path, part: Part, [rows, cols]: [usize; 2]) -> 
         images.cols()
     );
     Ok(images)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_name_is_understood() {
+        let cases = [("minst", "mnist"), ("MNIST", "mnist"), ("fashion_mnist", "fashion-mnist")];
+        for (typed, known) in cases.into_iter().chain([("kmnst", "kmnist")]) {
+            assert_eq!(meant(typed), Some(known));
+        }
+        assert_eq!([meant("cats"), meant("")], [None, None]);
+    }
 }

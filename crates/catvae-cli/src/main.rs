@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod data;
 mod device;
+mod download;
 mod explorer;
 mod flags;
 mod grid;
@@ -65,6 +66,7 @@ fn obey(command: &Command, threads: Option<NonZeroUsize>) -> anyhow::Result<Exit
         Command::Latents(args) => commands::latents::latents(args),
         Command::Explore(args) => commands::explore::explore(args),
         Command::Export(args) => commands::export::export(args),
+        Command::Download(args) => download::download(args),
         Command::Import(args) => commands::import::import(args),
         Command::Temperature(args) => commands::temperature::temperature(args),
         Command::Estimators(args) => commands::estimators::estimators(args),

@@ -239,7 +239,7 @@ fn bad_settings_are_named() {
 fn a_dataset_that_is_not_there_names_the_places_and_the_download() {
     let place = Place::new();
     let error = place.error("train --dataset mnist --data-dir elsewhere --out run");
-    assert!(error.contains("elsewhere") && error.contains("cargo xtask download mnist"), "{error}");
+    assert!(error.contains("elsewhere") && error.contains("catvae download mnist"), "{error}");
 }
 
 #[test]

@@ -16,14 +16,15 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// MNIST's training images in `folder`, raw or gzip, or drawn ones when there are none.
+    /// MNIST's training images in `folder` or its `mnist`, raw or gzip, or drawn ones when there are none.
     ///
     /// # Errors
     /// When drawn images cannot be written.
     pub(super) fn find_or_draw(folder: &Path) -> Result<Self> {
-        let found =
-            ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"].map(|name| folder.join(name));
-        if let Some(path) = found.into_iter().find(|path| path.is_file()) {
+        let names = ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"];
+        let folders = [folder.to_owned(), folder.join("mnist")];
+        let mut found = folders.iter().flat_map(|folder| names.map(|name| folder.join(name)));
+        if let Some(path) = found.find(|path| path.is_file()) {
             return Ok(Self { path, are_drawn: false });
         }
         eprintln!(

@@ -41,6 +41,7 @@ fn model_of(weights: &Path) -> Result<Option<ModelConfig>> {
 /// Puts the flags that were given over `config`. In a `fresh` one, a folder alone says which images are meant.
 pub(crate) fn apply(flags: &Flags, fresh: bool, config: &mut TrainConfig) -> Result<()> {
     flags.apply(config)?;
+    data::fold_case(&mut config.data);
     if flags.give("data.data_dir") {
         let folder = config.data.data_dir.take().unwrap_or_default();
         if !flags.give("data.dataset") && fresh {
