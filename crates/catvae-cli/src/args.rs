@@ -1,9 +1,12 @@
 //! The command line.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use gumbel_core::Temperature;
 use gumbel_core::estimators::Estimator;
 
 use crate::download::Name;
@@ -26,7 +29,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Train a model into a run folder, or resume one
-    Train(Box<TrainArgs>),
+    Train(Box<TrainCommand>),
     /// Measure a run's model on test, validation or training images with exact discrete samples
     Evaluate(EvaluateArgs),
     /// Draw images from codes that are sampled from the uniform prior
@@ -70,6 +73,10 @@ pub(crate) enum DeviceName {
     Cpu,
     Cuda,
     Metal,
+    /// cuda or metal, whichever this program was built with
+    Gpu,
+    /// the same where there is one, else cpu
+    Auto,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -82,6 +89,70 @@ pub(crate) enum CheckpointName {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct TrainCommand {
+    #[command(flatten)]
+    pub(crate) args: TrainArgs,
+    /// Print the configuration that the flags give, with comments, and train nothing
+    #[arg(long)]
+    pub(crate) print_config: bool,
+    /// Load the data, build the model and check the run folder, and train nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// One epoch of 1,000 images in a folder that is removed again: does all of it work here?
+    #[arg(long, conflicts_with_all = ["out", "resume"])]
+    pub(crate) quick: bool,
+    /// Save and stop after so long, such as 90s, 10m or 2h; `--resume` goes on
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) max_time: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let seconds = match unit {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("it needs a unit: 90s, 10m, 2h".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|error| format!("{error}"))?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}
+
+/// A temperature that samples can be relaxed at.
+fn temperature(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    Temperature::new(value).map(|_| value).map_err(|error| error.to_string())
+}
+
+impl TrainArgs {
+    /// Whether a run is gone on with.
+    pub(crate) fn resumes(&self) -> bool {
+        self.resume.is_some()
+    }
+
+    /// The run folder, where one is named.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.resume.as_ref().and_then(Option::as_deref).or(self.out.as_deref())
+    }
+
+    /// What clap's own rules cannot say.
+    pub(crate) fn check_usage(&self) -> Result<(), clap::Error> {
+        let error = |kind, message| Err(Cli::command().error(kind, message));
+        match (&self.resume, &self.out) {
+            (Some(None), None) => error(
+                ErrorKind::MissingRequiredArgument,
+                "--resume needs the run folder: catvae train --resume RUN",
+            ),
+            (Some(Some(_)), Some(_)) => error(
+                ErrorKind::ArgumentConflict,
+                "--resume RUN and --out RUN both name a run folder: leave one out",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(crate) struct TrainArgs {
     /// Configuration file; flags win over it, and it wins over the defaults
@@ -90,9 +161,10 @@ pub(crate) struct TrainArgs {
     /// The run folder [default: the first free of runs/NAME, runs/NAME-2, …]
     #[arg(long, value_name = "RUN")]
     pub(crate) out: Option<PathBuf>,
-    /// Go on where the run in --out stopped
-    #[arg(long, requires = "out", conflicts_with = "config")]
-    pub(crate) resume: bool,
+    /// Go on where RUN stopped, or the run in --out
+    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with = "config")]
+    #[expect(clippy::option_option, reason = "clap's way of a flag whose value may be left out")]
+    pub(crate) resume: Option<Option<PathBuf>>,
     /// Write no event file for TensorBoard
     #[arg(long)]
     pub(crate) no_tensorboard: bool,
@@ -118,10 +190,10 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, value_name = "NAME", value_parser = ["constant", "linear", "cosine", "exponential"])]
     pub(crate) schedule: Option<String>,
     /// Temperature τ, at step 0 where a schedule changes it [default: 1]
-    #[arg(long, visible_alias = "tau", value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, visible_alias = "tau", value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
     pub(crate) temperature: Option<f64>,
     /// Last or least τ of a schedule [default: 0.5]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
     pub(crate) temperature_end: Option<f64>,
     /// Steps until a linear or cosine schedule ends [default: all steps of the run]
     #[arg(long, value_name = "N")]
@@ -433,7 +505,8 @@ pub(crate) struct EstimatorsArgs {
         visible_alias = "tau",
         value_name = "T",
         default_value_t = 1.0,
-        allow_negative_numbers = true
+        allow_negative_numbers = true,
+        value_parser = temperature
     )]
     pub(crate) temperature: f64,
     /// Fixes the draws

@@ -8,17 +8,34 @@ use crate::args::DeviceName;
 impl DeviceName {
     /// The name as it is written on the command line.
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
+        match self.resolved() {
             Self::Cuda => "cuda",
             Self::Metal => "metal",
+            Self::Gpu => "gpu",
+            Self::Cpu | Self::Auto => "cpu",
+        }
+    }
+
+    /// `gpu` and `auto` as what they mean here; a `gpu` that there is not stays one.
+    fn resolved(self) -> Self {
+        let cuda = candle_core::utils::cuda_is_available();
+        match (self, cuda, candle_core::utils::metal_is_available()) {
+            (Self::Gpu | Self::Auto, true, _) => Self::Cuda,
+            (Self::Gpu | Self::Auto, false, true) => Self::Metal,
+            (Self::Auto, false, false) => Self::Cpu,
+            (named, ..) => named,
         }
     }
 
     /// Opens the device.
     pub(crate) fn open(self) -> Result<Device> {
-        let built_in = match self {
-            Self::Cpu => return Ok(Device::Cpu),
+        let device = self.resolved();
+        let built_in = match device {
+            Self::Cpu | Self::Auto => return Ok(Device::Cpu),
+            Self::Gpu => bail!(
+                "this catvae was built without a GPU: build it with `cargo build --release -p catvae-cli --features cuda` \
+                 (or metal), or leave out --device gpu"
+            ),
             Self::Cuda => candle_core::utils::cuda_is_available(),
             Self::Metal => candle_core::utils::metal_is_available(),
         };
@@ -29,7 +46,7 @@ impl DeviceName {
                  or leave out --device {name}"
             );
         }
-        let device = match self {
+        let device = match device {
             Self::Metal => Device::new_metal(0),
             _ => Device::new_cuda(0),
         };

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 
 use anyhow::{Result, anyhow};
+use catvae_model::ModelSettings;
 use catvae_train::{Setting, TrainConfig};
 use clap::builder::{PossibleValue, TypedValueParser, ValueParser};
 use clap::parser::ValueSource;
@@ -34,7 +35,8 @@ impl Flags {
 
 impl Args for Flags {
     fn augment_args(command: Command) -> Command {
-        Setting::all().filter_map(arg).fold(command, Command::arg)
+        let command = Setting::all().filter_map(arg).fold(command, Command::arg);
+        Setting::all().filter_map(switch_on).fold(command, Command::arg)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -45,6 +47,10 @@ impl Args for Flags {
 impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let given = |setting: &'static Setting| {
+            let on = format!("{}.on", setting.key);
+            if matches!(setting.flag?, (_, None)) && matches.get_flag(&on) {
+                return Some((setting, "true".to_owned()));
+            }
             let is_given = matches.value_source(setting.key) == Some(ValueSource::CommandLine);
             let text = match setting.flag? {
                 (_, Some(_)) => matches.get_one::<String>(setting.key)?.clone(),
@@ -59,6 +65,14 @@ impl FromArgMatches for Flags {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// The flag that puts on again what a file puts off, or an earlier flag.
+fn switch_on(setting: &'static Setting) -> Option<Arg> {
+    let (off, None) = setting.flag? else { return None };
+    let name = off.strip_prefix("no-")?;
+    let arg = Arg::new(format!("{}.on", setting.key)).long(name).overrides_with(setting.key);
+    Some(arg.action(ArgAction::SetTrue).hide(true))
 }
 
 fn arg(setting: &'static Setting) -> Option<Arg> {
@@ -76,7 +90,11 @@ fn arg(setting: &'static Setting) -> Option<Arg> {
         // The help says what is done by default.
         let (first, rest) = help.split_at(help.chars().next().map_or(0, char::len_utf8));
         let help = format!("Do not {}{rest}", first.to_lowercase());
-        return Some(arg.action(ArgAction::SetFalse).help(help));
+        return Some(
+            arg.action(ArgAction::SetFalse)
+                .overrides_with(format!("{}.on", setting.key))
+                .help(help),
+        );
     };
     let help = match setting.default_text() {
         default if default.is_empty() => help.to_owned(),
@@ -101,7 +119,14 @@ impl TypedValueParser for Parser {
         value: &OsStr,
     ) -> Result<String, Error> {
         let parse = |text: &str| -> Result<String, String> {
-            self.0.set(&mut TrainConfig::default(), text).map(|()| text.to_owned())
+            let mut config = TrainConfig::default();
+            self.0.set(&mut config, text)?;
+            self.0.check(&mut config).map_err(|error| error.to_string())?;
+            // Other errors of a model depend on its other settings.
+            match config.model.check() {
+                Err(error @ catvae_model::Error::TooSmall { .. }) => Err(error.to_string()),
+                _ => Ok(text.to_owned()),
+            }
         };
         parse.parse_ref(command, arg, value)
     }
@@ -154,5 +179,10 @@ mod tests {
         let mut config = TrainConfig::default();
         Flags::from_arg_matches(&matches).unwrap().apply(&mut config).unwrap();
         assert!(!config.training.unrelaxed && config.training.keep_best);
+        let command = Flags::augment_args(Command::new("test"));
+        let line = ["test", "--no-keep-best", "--unrelaxed", "--keep-best"];
+        let matches = command.try_get_matches_from(line).unwrap();
+        Flags::from_arg_matches(&matches).unwrap().apply(&mut config).unwrap();
+        assert!(config.training.unrelaxed && config.training.keep_best);
     }
 }

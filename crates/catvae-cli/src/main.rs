@@ -28,6 +28,7 @@ mod threads;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use crate::args::{Cli, Command};
@@ -39,7 +40,7 @@ use crate::progress::{print_line, printing_failed, warn};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
     signals::survive_file_size_limit();
     let done = threads::start(cli.threads).and_then(|()| obey(&cli.command, cli.threads));
     let code = done.unwrap_or_else(|error| {
@@ -79,6 +80,21 @@ fn obey(command: &Command, threads: Option<NonZeroUsize>) -> anyhow::Result<Exit
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// A second width after a space is no flag's value.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue};
+    let is_width = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) => word.bytes().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    };
+    let has_widths = std::env::args().any(|word| word == "--hidden");
+    if is_width && has_widths && error.kind() == ErrorKind::UnknownArgument {
+        let tip = "several widths are one word: --hidden 512,256".into();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    error
 }
 
 /// The flags that mend a library's error, which knows none.

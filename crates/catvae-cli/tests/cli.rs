@@ -209,22 +209,85 @@ fn wrong_usage_exits_with_2() {
         let output = place.run(line);
         assert_eq!(output.status.code(), Some(2), "{line}: {}", stderr(&output));
     }
+    // Each names the flag, and what it takes.
+    for (flags, expected) in [
+        ("--tau 0", ["--temperature <T>", "must be > 0"]),
+        ("--temperature -1", ["--temperature <T>", "-1"]),
+        ("--temperature NaN", ["--temperature <T>", "NaN"]),
+        ("--temperature-end 0", ["--temperature-end <T>", "must be > 0"]),
+        ("--latents 0", ["--latents <N>", "n_latents must be at least 1, but is 0"]),
+        ("--categories 1", ["--categories <K>", "n_categories must be at least 2, but is 1"]),
+        ("--batch-size 0", ["--batch-size <N>", "training.batch_size must be at least 1"]),
+        ("--epochs 0", ["--epochs <N>", "training.epochs must be at least 1"]),
+        ("--lr nan", ["--lr <X>", "training.learning_rate must be finite and above 0"]),
+        ("--hidden 512 256", ["unexpected argument '256'", "--hidden 512,256"]),
+        ("--max-time 10", ["--max-time <TIME>", "10m"]),
+        ("--resume", ["--resume RUN", "run folder"]),
+        ("--resume a --out b", ["--resume RUN", "leave one out"]),
+        ("--quick --out run", ["--quick", "--out"]),
+    ] {
+        let output = place.run(&format!("train {flags}"));
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{flags}: {said}");
+        assert!(expected.iter().all(|words| said.contains(words)), "{flags}: {said}");
+    }
     let error = stderr(&place.run("train --estimator softmax"));
     assert!(error.contains("st-gumbel-softmax"), "the estimators are not listed: {error}");
+}
+
+#[test]
+fn a_run_can_be_looked_at_before_it_is_made() {
+    let place = Place::new();
+    let shown = place.ok(&format!("{SMALL} --tau 0.5 --no-keep-best --keep-best --print-config"));
+    for part in
+        ["# Step size of the optimiser\nlearning_rate = 0.001\n", "value = 0.5", "keep_best = true"]
+    {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    fs::write(place.path("c.toml"), &shown).unwrap();
+    assert_eq!(place.ok("train --config c.toml --print-config"), shown);
+    let shown = place.ok(&format!("{SMALL} --dry-run --out run"));
+    assert!(shown.contains("200 training and 60 test images") && shown.contains("--dry-run"));
+    let shown = place.ok(&format!("{SMALL} --quick"));
+    assert!(
+        shown.contains("1/1") && shown.contains("nothing of this quick run is kept"),
+        "{shown}"
+    );
+    // Nothing of all this is left.
+    assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 1);
+    place.ok(&format!("{SMALL} --device auto --epochs 1 --out run"));
+    assert!(place.error(&format!("{SMALL} --dry-run --out run")).contains("already holds a run"));
+}
+
+#[test]
+fn a_run_stops_when_its_time_is_up_and_goes_on() {
+    let place = Place::new();
+    let output = place.run(&format!("{SMALL} --epochs 2 --max-time 0s --out run"));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("go on with: catvae train --resume run"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(place.ok("train --resume run").contains("Done."));
+    place.ok(&format!("{SMALL} --epochs 2 --out straight"));
+    let model = "checkpoints/step-000000008/model.safetensors";
+    let read = |run: &str| fs::read(place.path(run).join(model)).unwrap();
+    assert!(read("run") == read("straight"));
+}
+
+#[test]
+#[cfg(not(any(feature = "cuda", feature = "metal")))]
+fn a_gpu_that_there_is_not_is_no_cpu() {
+    let place = Place::new();
+    let error = place.error("train --device gpu --out run");
+    assert!(error.contains("without a GPU") && error.contains("--features cuda"), "{error}");
 }
 
 #[test]
 fn bad_settings_are_named() {
     let place = Place::new();
     for (flags, expected) in [
-        ("--temperature 0", "0"),
-        ("--temperature -1", "-1"),
-        ("--temperature NaN", "NaN"),
-        ("--latents 0", "n_latents must be at least 1, but is 0"),
-        ("--categories 1", "n_categories must be at least 2, but is 1"),
-        ("--batch-size 0", "training.batch_size must be at least 1"),
-        ("--epochs 0", "training.epochs must be at least 1"),
-        ("--lr nan", "training.learning_rate must be finite and above 0"),
         ("--temperature-end 0.1", "--temperature-end does not go with this schedule"),
         ("--dataset nothing", "nothing"),
     ] {
@@ -305,7 +368,7 @@ fn a_signal_in_the_middle_of_an_epoch_leaves_a_checkpoint_that_resumes() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
     assert!(
-        stderr(&output).contains("go on with: catvae train --resume --out run"),
+        stderr(&output).contains("go on with: catvae train --resume run"),
         "{}",
         stderr(&output)
     );
@@ -464,7 +527,7 @@ fn the_command_to_go_on_with_is_quoted() {
     std::thread::sleep(std::time::Duration::from_millis(200));
     Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(stderr(&output).contains(r"--out 'it'\''s a run'"), "{}", stderr(&output));
+    assert!(stderr(&output).contains(r"--resume 'it'\''s a run'"), "{}", stderr(&output));
 }
 
 #[test]

@@ -56,7 +56,11 @@ impl Setting {
         (self.field)(&mut TrainConfig::default()).show()
     }
 
-    pub(crate) fn check(&self, config: &mut TrainConfig) -> Result<()> {
+    /// Checks the value's range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn check(&self, config: &mut TrainConfig) -> Result<()> {
         let field = (self.field)(config);
         let Some(number) = field.number() else { return Ok(()) };
         let out_of = |range| Error::Setting { field: self.key, range, value: field.show() };

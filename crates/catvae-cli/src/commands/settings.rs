@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use catvae_model::ModelConfig;
-use catvae_train::{RunDir, TrainConfig};
+use catvae_train::{RunDir, Setting, TrainConfig};
 use gumbel_core::TemperatureSchedule;
 use toml::{Table, Value};
 
@@ -50,6 +50,22 @@ pub(crate) fn apply(flags: &Flags, fresh: bool, config: &mut TrainConfig) -> Res
         data::set_folder(&mut config.data, Some(&folder))?;
     }
     Ok(())
+}
+
+/// The text of a configuration with the meaning of every setting above it.
+pub(crate) fn commented(toml: &str) -> String {
+    let (mut section, mut text) = (String::new(), String::new());
+    for line in toml.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = format!("{name}.");
+        }
+        let key = line.split_once(" = ").map(|(field, _)| format!("{section}{field}"));
+        if let Some(setting) = key.and_then(|key| Setting::named(&key)) {
+            text.push_str(&format!("# {}\n", setting.help.trim()));
+        }
+        text.push_str(&format!("{line}\n"));
+    }
+    text
 }
 
 fn last_name(folder: &Path) -> Option<String> {

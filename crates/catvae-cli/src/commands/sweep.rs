@@ -132,8 +132,9 @@ fn out(args: &SweepArgs) -> PathBuf {
 }
 
 fn cell(sketch: &Sketch, out: &Path, datasets: &mut Datasets) -> Result<Cell> {
-    let (config, dataset) =
-        train::resolve(&sketch.args, datasets).with_context(|| sketch.name.clone())?;
+    let (config, dataset) = train::starting_point(&sketch.args)
+        .and_then(|config| train::resolve(&sketch.args, config, datasets))
+        .with_context(|| sketch.name.clone())?;
     let run = RunDir::new(out.join(&sketch.name));
     Ok(Cell { name: sketch.name.clone(), run, config, dataset })
 }

@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
@@ -17,7 +18,7 @@ use catvae_train::{
 use gumbel_core::Generator;
 use gumbel_core::estimators::Estimator;
 
-use crate::args::TrainArgs;
+use crate::args::{TrainArgs, TrainCommand};
 use crate::commands::settings;
 use crate::data::Datasets;
 use crate::explorer::{self, Exhibit};
@@ -28,13 +29,42 @@ use crate::signals::Signals;
 use crate::tensorboard::{self, EventFile};
 use crate::{pictures, plot};
 
-pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
+pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
+    let started = Instant::now();
+    let args = &command.args;
+    if let Err(error) = args.check_usage() {
+        error.exit();
+    }
     let signals = Signals::listen()?;
     let device = args.device.open()?;
-    let (config, dataset) = resolve(args, &mut Datasets::default())?;
+    let mut start = starting_point(args)?;
+    if command.quick {
+        start.training.epochs = 1;
+        start.data.n_train = start.data.n_train.or(Some(1000));
+        start.data.n_test = start.data.n_test.or(Some(200));
+    }
+    let (config, dataset) = resolve(args, start, &mut Datasets::default())?;
+    if command.print_config {
+        print_line(settings::commented(&config.to_toml()?).trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let quick = command.quick.then(QuickFolder::make).transpose()?;
+    let out = quick.as_ref().map_or(args.folder(), |folder| Some(folder.0.as_path()));
+    if command.dry_run {
+        Trainer::new(config.clone(), device)?;
+        let run =
+            RunDir::new(out.map_or_else(|| Path::new("runs").join(&dataset.name), Path::to_owned));
+        if out.is_some() && !args.resumes() && run.holds_run() {
+            let (path, found) = (run.path().to_owned(), run.config_path());
+            return Err(Error::RunExists { path, found }.into());
+        }
+        introduce(&config, &dataset, &run)?;
+        print_line("nothing is trained: --dry-run");
+        return Ok(ExitCode::SUCCESS);
+    }
 
-    let (run, mut trainer) = match &args.out {
-        Some(out) if args.resume => {
+    let (run, mut trainer) = match out {
+        Some(out) if args.resumes() => {
             let run = RunDir::new(out).lock()?;
             let trainer = resume(&run, &config, &device, &warn)?;
             (run, trainer)
@@ -68,7 +98,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
         config.estimator.samples_are_exact(),
         dataset.validation.is_some(),
     );
-    let start = || EventFile::start(&run, &config, trainer.position().step, args.resume);
+    let start = || EventFile::start(&run, &config, trainer.position().step, args.resumes());
     let mut events = match (!args.no_tensorboard).then(start).transpose() {
         Ok(events) => events,
         Err(error) => {
@@ -79,9 +109,10 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     let gallery = Gallery { run: &run, dataset: &dataset, config: &config, device: &device };
     let mut failed_picture = None;
     let mut collapse_said = false;
+    let time_is_up = || command.max_time.is_some_and(|most| started.elapsed() >= most);
     let go_on = || match signals.exit_code() {
-        Some(_) => ControlFlow::Break(()),
-        None => ControlFlow::Continue(()),
+        None if !time_is_up() => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
     };
     let outcome = trainer.run(&dataset, &run, &mut |event| {
         match event {
@@ -130,24 +161,48 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
             if let Some(Err(error)) = events.map(|events| events.finish()) {
                 warn(&format!("warning: the events for TensorBoard are not ended: {error:#}"));
             }
-            say_where_all_lies(run.path());
+            match quick {
+                Some(_) => print_line("\nAll of it works here; nothing of this quick run is kept."),
+                None => say_where_all_lies(run.path()),
+            }
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Stopped { checkpoint } => {
             warn(&format!("stopped; saved {}", checkpoint.display()));
-            warn(&format!("go on with: catvae train --resume --out {}", quoted(run.path())));
-            Ok(signals.exit_code().unwrap_or(ExitCode::FAILURE))
+            warn(&format!("go on with: catvae train --resume {}", quoted(run.path())));
+            // The only other reason to stop is --max-time, which was wished.
+            Ok(signals.exit_code().unwrap_or(ExitCode::SUCCESS))
         }
     }
 }
 
-/// The configuration that the flags describe, checked, and its data.
-pub(crate) fn resolve(args: &TrainArgs, datasets: &mut Datasets) -> Result<(TrainConfig, Dataset)> {
-    let mut config = starting_point(args)?;
+/// A folder for a run that nobody wants to keep; it goes with this.
+struct QuickFolder(PathBuf);
+
+impl QuickFolder {
+    fn make() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("catvae-quick-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for QuickFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The configuration that the flags make of `config`, checked, and its data.
+pub(crate) fn resolve(
+    args: &TrainArgs,
+    mut config: TrainConfig,
+    datasets: &mut Datasets,
+) -> Result<(TrainConfig, Dataset)> {
     config.check()?;
-    let takes_shape = args.config.is_none() && !args.resume;
+    let takes_shape = args.config.is_none() && !args.resumes();
     let dataset = datasets.bind(&mut config, takes_shape, args.device.as_str())?;
-    if !args.resume {
+    if !args.resumes() {
         let n_batches = dataset.train.len().div_ceil(config.training.batch_size);
         // What config.toml can hold is more steps than any run takes.
         let n_steps = (n_batches as u64).saturating_mul(config.training.epochs as u64);
@@ -160,14 +215,14 @@ pub(crate) fn resolve(args: &TrainArgs, datasets: &mut Datasets) -> Result<(Trai
 /// The configuration that flags are put over: that of the run to resume, of a file, or the default.
 pub(crate) fn starting_point(args: &TrainArgs) -> Result<TrainConfig> {
     let apply = |config: &mut TrainConfig| {
-        let fresh = args.config.is_none() && !args.resume;
+        let fresh = args.config.is_none() && !args.resumes();
         settings::apply(&args.settings, fresh, config)?;
         if args.straight_through {
             config.estimator = Estimator::StGumbelSoftmax;
         }
         anyhow::Ok(())
     };
-    if let (true, Some(out)) = (args.resume, &args.out) {
+    if let (true, Some(out)) = (args.resumes(), args.folder()) {
         let started_with = RunDir::new(out).read_config()?;
         let mut config = started_with.clone();
         apply(&mut config)?;
