@@ -241,6 +241,18 @@ fn a_cell_that_diverges_is_marked_and_not_tried_again() {
 }
 
 #[test]
+fn the_grid_of_the_published_table_has_its_cells() {
+    let place = Place::new();
+    let grid = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/reinmax-table.toml");
+    let cells = place.ok(&format!("{grid} --dry-run"));
+    assert_eq!(cells.lines().count(), 6 * 6 * 10);
+    assert_eq!(cells.lines().next(), Some("st-gumbel-softmax-8x4,seed=0"));
+    // A shard of a part of it.
+    let some = place.ok(&format!("{grid} --dry-run --seed 0..2 --shard 1/4"));
+    assert_eq!(some.lines().count(), 27);
+}
+
+#[test]
 fn other_settings_and_slips_are_refused_before_anything_is_trained() {
     let place = Place::new();
     let small = "--train-images 60 --test-images 20 --hidden 8 --latents 2 --categories 3 --epochs 1 --out runs";
