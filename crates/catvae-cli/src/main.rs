@@ -11,6 +11,7 @@ mod download;
 mod explorer;
 mod flags;
 mod grid;
+mod memory;
 mod onnx;
 mod pictures;
 mod plot;

@@ -1,8 +1,9 @@
 //! Ctrl-C, SIGTERM and their like: the first asks the run to save and stop, the second ends it at once.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 #[cfg(unix)]
@@ -42,11 +43,52 @@ impl Signals {
     }
 
     /// The exit code of the signal heard, if any: 130 for Ctrl-C, 143 for SIGTERM.
-    pub(crate) fn exit_code(&self) -> Option<ExitCode> {
+    pub(crate) fn exit_code(&self) -> Option<u8> {
         match self.received.load(Ordering::Relaxed) {
             0 => None,
-            signal => Some(ExitCode::from(128 + signal as u8)),
+            signal => Some(128 + signal as u8),
         }
+    }
+}
+
+/// How long a run may take to hear of a signal by itself.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+impl Signals {
+    /// Runs something that looks at [`Self::exit_code`] now and then. Where it does not end in half a second after a signal,
+    /// as in a step that takes minutes, `rescue` is called until it says that all is saved, and the program ends.
+    pub(crate) fn while_running<T>(
+        &self,
+        rescue: &(dyn Fn() -> bool + Sync),
+        run: impl FnOnce() -> T,
+    ) -> T {
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let watch = || {
+                let mut heard = None;
+                while !ended.load(Ordering::Relaxed) {
+                    thread::sleep(PATIENCE / 10);
+                    let Some(code) = self.exit_code() else { continue };
+                    let is_late = heard.get_or_insert_with(Instant::now).elapsed() > PATIENCE;
+                    if is_late && !ended.load(Ordering::Relaxed) && rescue() {
+                        std::process::exit(code.into());
+                    }
+                }
+            };
+            // Without the thread, signals are heard at the end of a step.
+            let _ = thread::Builder::new().spawn_scoped(scope, watch);
+            let _end = OnDrop(|| ended.store(true, Ordering::Relaxed));
+            run()
+        })
+    }
+}
+
+/// Calls a function at its end, also in a panic.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.0();
     }
 }
 

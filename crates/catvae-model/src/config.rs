@@ -201,6 +201,11 @@ impl ModelSettings for ModelConfig {
     fn image_shape(&self) -> [usize; 2] {
         self.image_shape
     }
+
+    fn n_parameters(&self) -> Option<usize> {
+        let built = self.build().ok()?;
+        Some(built.encoder.n_parameters() + built.decoder.n_parameters())
+    }
 }
 
 #[cfg(test)]
@@ -234,6 +239,7 @@ mod tests {
         assert_eq!(widths(&conv.decoder), [300, 320, 32 * 7 * 7, 32 * 14 * 14, 784]);
         let mlp = ModelConfig::default().build().unwrap();
         let count = |built: &Layered| built.encoder.n_parameters() + built.decoder.n_parameters();
+        assert_eq!(ModelConfig::default().n_parameters(), Some(count(&mlp)));
         let ratio = count(&conv) as f64 / count(&mlp) as f64;
         assert!((ratio - 1.0).abs() < 0.02, "{} and {}", count(&conv), count(&mlp));
     }

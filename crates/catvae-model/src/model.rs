@@ -28,6 +28,12 @@ pub trait ModelSettings:
 
     /// Rows and columns of the images.
     fn image_shape(&self) -> [usize; 2];
+
+    /// Values of all parameters, where they can be counted without building the model. A file of weights that is larger
+    /// than they need is then refused before it is read.
+    fn n_parameters(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A variational autoencoder whose code is `n_latents` variables of `n_categories` each.

@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
-use catvae_model::{Model, ModelConfig, ModelSettings, from_state_dict};
+use catvae_model::{Model, ModelConfig, ModelSettings, Parameter, from_state_dict};
 use gumbel_core::GeneratorState;
 use gumbel_core::estimators::EstimatorState;
 use safetensors::SafeTensors;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::durable::{create_child_synced, open_regular, sync_dir, write_synced};
 use crate::error::io;
 use crate::sums::Sums;
-use crate::{Error, Moments, Optimizer, OptimizerKind, Result};
+use crate::{Error, Moments, OptimizerKind, Result};
 
 /// Version of the format; older ones are still read.
 const FORMAT: u32 = 2;
@@ -87,10 +87,18 @@ struct State {
 }
 
 /// What a trainer hands over to be kept.
-pub(crate) struct Snapshot<'a, M> {
-    pub(crate) position: &'a Position,
-    pub(crate) model: &'a M,
-    pub(crate) optimizer: &'a Optimizer,
+pub(crate) struct Snapshot<'a> {
+    pub(crate) parameters: &'a [Parameter],
+    pub(crate) moments: &'a [Moments],
+    pub(crate) optimizer: OptimizerKind,
+    pub(crate) moment: &'a Moment,
+}
+
+/// All that a step changes besides the tensors.
+#[derive(Clone, Debug)]
+pub(crate) struct Moment {
+    pub(crate) position: Position,
+    pub(crate) optimizer_steps: u64,
     pub(crate) estimator_state: EstimatorState,
     pub(crate) noise: GeneratorState,
     pub(crate) unrelaxed_noise: GeneratorState,
@@ -169,8 +177,8 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::Io`], for instance on a full disk; the older checkpoints are then untouched.
-    pub(crate) fn save(&self, snapshot: &Snapshot<impl Model>, keep: usize) -> Result<PathBuf> {
-        let step = snapshot.position.step;
+    pub(crate) fn save(&self, snapshot: &Snapshot, keep: usize) -> Result<PathBuf> {
+        let step = snapshot.moment.position.step;
         let place = self.write(&format!("step-{step:09}"), snapshot)?;
         let (up_to_here, later): (Vec<_>, Vec<_>) =
             self.list()?.into_iter().filter(is_checkpoint).partition(|(found, _)| *found <= step);
@@ -184,12 +192,12 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::Io`]; the best one before is then untouched.
-    pub(crate) fn save_best(&self, snapshot: &Snapshot<impl Model>) -> Result<PathBuf> {
+    pub(crate) fn save_best(&self, snapshot: &Snapshot) -> Result<PathBuf> {
         self.write(BEST, snapshot)
     }
 
     /// Writes a checkpoint as `name`, in place of the one of that name if there is one.
-    fn write(&self, name: &str, snapshot: &Snapshot<impl Model>) -> Result<PathBuf> {
+    fn write(&self, name: &str, snapshot: &Snapshot) -> Result<PathBuf> {
         create_child_synced(&self.path)?;
         self.clear_leftovers()?;
         let place = self.path.join(name);
@@ -289,7 +297,7 @@ impl Checkpoints {
         device: &Device,
         on_damage: impl FnMut(&Error),
     ) -> Result<LoadedCheckpoint<S>> {
-        self.newest(|folder| parse(folder, config, device, files_in(folder)), on_damage)
+        self.newest(|folder| parse(folder, config, device, files_in(folder, config)), on_damage)
     }
 
     /// As [`Self::load_newest`], for those who only use the model: the optimiser's file may be missing.
@@ -361,40 +369,40 @@ fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir(folder).map_err(io("cannot remove", folder))
 }
 
-fn write_folder(folder: &Path, snapshot: &Snapshot<impl Model>) -> Result<()> {
-    let parameters = snapshot.model.parameters();
-    for parameter in &parameters {
+fn write_folder(folder: &Path, snapshot: &Snapshot) -> Result<()> {
+    let Snapshot { parameters, moments, optimizer, moment } = *snapshot;
+    for parameter in parameters {
         let weights = parameter.var.flatten_all()?.to_vec1::<f32>()?;
         if !weights.iter().all(|weight| weight.is_finite()) {
-            let (parameter, step) = (parameter.name.clone(), snapshot.position.step);
+            let (parameter, step) = (parameter.name.clone(), moment.position.step);
             return Err(Error::WorthlessModel { parameter, step });
         }
     }
     fs::create_dir(folder).map_err(io("cannot create", folder))?;
     let model: Vec<_> =
         parameters.iter().map(|p| (p.name.clone(), p.var.as_tensor().clone())).collect();
-    let mut moments = Vec::new();
-    for (parameter, m) in parameters.iter().zip(snapshot.optimizer.moments()) {
-        moments.push((format!("{}.exp_avg", parameter.name), m.exp_avg.as_tensor().clone()));
-        moments.push((format!("{}.exp_avg_sq", parameter.name), m.exp_avg_sq.as_tensor().clone()));
+    let mut averages = Vec::new();
+    for (parameter, m) in parameters.iter().zip(moments) {
+        averages.push((format!("{}.exp_avg", parameter.name), m.exp_avg.as_tensor().clone()));
+        averages.push((format!("{}.exp_avg_sq", parameter.name), m.exp_avg_sq.as_tensor().clone()));
     }
     let mut sums = Sums::default();
     let mut write = |file: &str, bytes: &[u8]| {
         sums.add(file, bytes);
         write_synced(&folder.join(file), bytes)
     };
-    for (file, tensors) in [(MODEL, model), (OPTIMIZER, moments)] {
+    for (file, tensors) in [(MODEL, model), (OPTIMIZER, averages)] {
         write(file, &to_safetensors(&folder.join(file), &tensors)?)?;
     }
     let state = State {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        position: snapshot.position.clone(),
-        noise: snapshot.noise.clone(),
-        unrelaxed_noise: snapshot.unrelaxed_noise.clone(),
-        estimator_state: snapshot.estimator_state,
-        optimizer: snapshot.optimizer.kind(),
-        optimizer_steps: snapshot.optimizer.n_steps(),
+        position: moment.position.clone(),
+        noise: moment.noise.clone(),
+        unrelaxed_noise: moment.unrelaxed_noise.clone(),
+        estimator_state: moment.estimator_state,
+        optimizer,
+        optimizer_steps: moment.optimizer_steps,
     };
     let path = folder.join(STATE);
     let text = serde_json::to_string_pretty(&state)
@@ -425,16 +433,30 @@ fn to_safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<Vec<u8>> 
     safetensors::serialize(views, Some(metadata)).map_err(invalid)
 }
 
-/// Reads files of a checkpoint by their names.
-fn files_in(folder: &Path) -> impl Fn(&str) -> Result<Vec<u8>> {
+/// Bytes for all of a file besides its tensors.
+const MOST_TEXT: u64 = 1 << 20;
+
+/// Reads files of a checkpoint by their names. What is larger than a model of these settings needs is not read.
+fn files_in(folder: &Path, config: &impl ModelSettings) -> impl Fn(&str) -> Result<Vec<u8>> {
+    let n_parameters = config.n_parameters();
     move |file| {
         let path = folder.join(file);
-        let read = open_regular(&path).and_then(|mut file| {
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            Ok(bytes)
-        });
-        read.map_err(io("cannot read", &path))
+        let values = match (file, n_parameters) {
+            (MODEL, Some(n)) => n as u64,
+            (OPTIMIZER, Some(n)) => 2 * n as u64,
+            (MODEL | OPTIMIZER, None) => u64::MAX / 8,
+            _ => 0,
+        };
+        let most = 4 * values + MOST_TEXT;
+        let mut file = open_regular(&path).map_err(io("cannot read", &path))?;
+        let mut bytes = Vec::new();
+        file.by_ref().take(most + 1).read_to_end(&mut bytes).map_err(io("cannot read", &path))?;
+        match bytes.len() as u64 > most {
+            true => Err(damaged(&path)(format!(
+                "it has more than {most} bytes, and a model of these settings needs fewer"
+            ))),
+            false => Ok(bytes),
+        }
     }
 }
 
@@ -443,7 +465,7 @@ fn load_model<S: ModelSettings>(
     config: &S,
     device: &Device,
 ) -> Result<LoadedModel<S>> {
-    let (state, model, _) = parse_model(folder, config, device, &files_in(folder))?;
+    let (state, model, _) = parse_model(folder, config, device, &files_in(folder, config))?;
     Ok(LoadedModel { path: folder.to_owned(), position: state.position, model })
 }
 
@@ -575,6 +597,7 @@ mod tests {
     use gumbel_core::Generator;
 
     use super::*;
+    use crate::Optimizer;
 
     #[test]
     fn a_state_that_could_not_be_read_again_is_not_written() {
@@ -587,15 +610,16 @@ mod tests {
         let optimizer = Optimizer::new(OptimizerKind::Adam, 1e-3, &model.parameters()).unwrap();
         let save = |step, sum_bce_unrelaxed| {
             let position = Position { step, sum_bce_unrelaxed, ..Position::default() };
-            let snapshot = Snapshot {
-                position: &position,
-                model: &model,
-                optimizer: &optimizer,
+            let moment = Moment {
+                position,
+                optimizer_steps: 0,
                 estimator_state: EstimatorState::default(),
                 noise: generator.state(),
                 unrelaxed_noise: generator.state(),
             };
-            checkpoints.save(&snapshot, 1)
+            let (parameters, moments) = (&model.parameters(), optimizer.moments());
+            let optimizer = optimizer.kind();
+            checkpoints.save(&Snapshot { parameters, moments, optimizer, moment: &moment }, 1)
         };
         save(1, 0.5).unwrap();
         let error = save(2, f64::INFINITY).unwrap_err().to_string();

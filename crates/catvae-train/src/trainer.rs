@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -11,15 +12,15 @@ use catvae_model::{Model, ModelConfig, ModelSettings, load_state_dict};
 use gumbel_core::Generator;
 use gumbel_core::estimators::EstimatorState;
 
-use crate::checkpoint::Snapshot;
+use crate::checkpoint::{Moment, Snapshot};
 use crate::state_dict::read_state_dict;
 use crate::step::layers::LayerStep;
 use crate::step::team::Team;
 use crate::step::times::StepTimes;
 use crate::step::{Failure, Request, StepLoss, tensors};
 use crate::{
-    EpochMetrics, Error, Evaluation, LoadedCheckpoint, LockedRun, Optimizer, Position, Result,
-    RunConfig, TrainingSettings, evaluate, stream,
+    EpochMetrics, Error, Evaluation, LoadedCheckpoint, LockedRun, Optimizer, Position, Rescue,
+    Result, RunConfig, TrainingSettings, evaluate, stream,
 };
 
 /// Something that happened in a run.
@@ -87,6 +88,7 @@ pub struct Trainer<S: ModelSettings = ModelConfig> {
     unrelaxed_noise: Generator,
     position: Position,
     last_checkpoint: Option<PathBuf>,
+    rescue: Arc<Rescue>,
 }
 
 /// How far an epoch got.
@@ -117,6 +119,7 @@ impl<S: ModelSettings> Trainer<S> {
         let optimizer =
             Optimizer::new(settings.optimizer, settings.learning_rate, &model.parameters())?;
         Ok(Self {
+            rescue: Arc::new(Rescue::new(model.parameters(), &optimizer)),
             layer_step: layer_step(&model, &device),
             team: Team::default(),
             estimator_state: EstimatorState::default(),
@@ -147,6 +150,7 @@ impl<S: ModelSettings> Trainer<S> {
             Optimizer::new(config.training.optimizer, config.training.learning_rate, &parameters)?;
         optimizer.restore(checkpoint.optimizer_steps, &checkpoint.moments)?;
         Ok(Self {
+            rescue: Arc::new(Rescue::new(parameters, &optimizer)),
             layer_step: layer_step(&checkpoint.model, &device),
             team: Team::default(),
             estimator_state: checkpoint.estimator_state,
@@ -171,13 +175,21 @@ impl<S: ModelSettings> Trainer<S> {
         &self.position
     }
 
+    /// Saves the run from another thread, in the middle of a step that takes long.
+    pub fn rescue(&self) -> Arc<Rescue> {
+        Arc::clone(&self.rescue)
+    }
+
     /// Takes one step on a batch, at the temperature that the schedule has for it, and counts it:
     /// what [`Trainer::run`] does with every batch of its epochs. For a loop of one's own.
     ///
     /// # Errors
     /// [`Error::NotFinite`]; images of another width than the model's.
     pub fn take_step(&mut self, batch: &Batch) -> Result<StepLoss> {
-        let loss = self.step(batch, self.config.temperature.at(self.position.step))?;
+        self.rescue.open(self.moment());
+        let loss = self.step(batch, self.config.temperature.at(self.position.step));
+        self.rescue.close();
+        let loss = loss?;
         let n_images = batch.len as f64;
         let position = &mut self.position;
         position.step += 1;
@@ -225,7 +237,7 @@ impl<S: ModelSettings> Trainer<S> {
                 run.metrics().append(&metrics)?;
                 // Before the checkpoint of the epoch: where that one is on the disk, so is this one.
                 if self.config.training.keep_best && run.metrics().is_best(&metrics)? {
-                    run.checkpoints().save_best(&self.snapshot())?;
+                    self.with_snapshot(|snapshot| run.checkpoints().save_best(snapshot))?;
                 }
                 Ok(())
             })?;
@@ -325,6 +337,7 @@ impl<S: ModelSettings> Trainer<S> {
             noise: &mut self.noise,
             unrelaxed_noise: settings.unrelaxed.then_some(&mut self.unrelaxed_noise),
             clip_gradient_norm: settings.clip_gradient_norm,
+            rescue: &self.rescue,
         };
         let (model, optimizer) = (&self.model, &mut self.optimizer);
         let taken = match (&mut self.layer_step, model.layered()) {
@@ -405,8 +418,10 @@ impl<S: ModelSettings> Trainer<S> {
         let mut generator = Generator::new(seed).stream(stream::EVALUATION);
         let n_draws = NonZeroUsize::new(eval_draws).unwrap_or(NonZeroUsize::MIN);
         let binarization = self.config.data.binarization;
+        self.rescue.open(self.moment());
         let found =
             evaluate(&self.model, images, binarization, n_draws, &self.device, &mut generator);
+        self.rescue.close();
         let found = found.map_err(|error| self.in_sampling(error))?;
         if !found.neg_elbo.is_finite() {
             let (step, epoch) = (self.position.step, self.position.epochs_done + 1);
@@ -421,15 +436,23 @@ impl<S: ModelSettings> Trainer<S> {
         Ok(found)
     }
 
-    fn snapshot(&self) -> Snapshot<'_, S::Model> {
-        Snapshot {
-            position: &self.position,
-            model: &self.model,
-            optimizer: &self.optimizer,
+    fn moment(&self) -> Moment {
+        Moment {
+            position: self.position.clone(),
+            optimizer_steps: self.optimizer.n_steps(),
             estimator_state: self.estimator_state,
             noise: self.noise.state(),
             unrelaxed_noise: self.unrelaxed_noise.state(),
         }
+    }
+
+    fn with_snapshot<T>(&self, save: impl FnOnce(&Snapshot) -> T) -> T {
+        save(&Snapshot {
+            parameters: &self.model.parameters(),
+            moments: self.optimizer.moments(),
+            optimizer: self.optimizer.kind(),
+            moment: &self.moment(),
+        })
     }
 
     /// Writes something into the run folder; where that fails, the error names the last good checkpoint.
@@ -446,7 +469,8 @@ impl<S: ModelSettings> Trainer<S> {
         on_event: &mut dyn FnMut(Event<S>) -> ControlFlow<()>,
     ) -> Result<PathBuf> {
         let keep = self.config.training.keep_checkpoints;
-        let path = self.keep(run, || run.checkpoints().save(&self.snapshot(), keep))?;
+        let path = self
+            .keep(run, || self.with_snapshot(|snapshot| run.checkpoints().save(snapshot, keep)))?;
         self.last_checkpoint = Some(path.clone());
         // A wish to stop is heard at the next step.
         let _ = on_event(Event::Checkpoint(&path));

@@ -100,7 +100,7 @@ pub(crate) fn sweep(args: &SweepArgs, threads: Option<NonZeroUsize>) -> Result<E
     ));
     if let Some(code) = signals.exit_code() {
         warn("stopped; every cell is saved, and the same command goes on");
-        return Ok(code);
+        return Ok(code.into());
     }
     match (n(End::Elsewhere), n(End::Failed)) {
         (0, _) => {

@@ -12,8 +12,8 @@ use candle_core::Device;
 use catvae_data::Dataset;
 use catvae_model::CategoricalVae;
 use catvae_train::{
-    EpochMetrics, Error, Event, LatentStatistics, LockedRun, Outcome, RunDir, TrainConfig, Trainer,
-    latent_statistics, stream,
+    EpochMetrics, Error, Event, LatentStatistics, LockedRun, Outcome, Rescue, RunDir, TrainConfig,
+    Trainer, latent_statistics, stream,
 };
 use gumbel_core::Generator;
 use gumbel_core::estimators::Estimator;
@@ -27,7 +27,7 @@ use crate::run::folder_name;
 use crate::runs::Listed;
 use crate::signals::Signals;
 use crate::tensorboard::{self, EventFile};
-use crate::{pictures, plot};
+use crate::{memory, pictures, plot};
 
 pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
     let started = Instant::now();
@@ -63,6 +63,9 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
+    if device.is_cpu() {
+        memory::check(&config, dataset.train.len())?;
+    }
     let (run, mut trainer) = match out {
         Some(out) if args.resumes() => {
             let run = RunDir::new(out).lock()?;
@@ -114,7 +117,7 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
         None if !time_is_up() => ControlFlow::Continue(()),
         _ => ControlFlow::Break(()),
     };
-    let outcome = trainer.run(&dataset, &run, &mut |event| {
+    let mut on_event = |event: Event| {
         match event {
             Event::Step(report) => progress.step(&report),
             Event::Epoch { metrics, model } => {
@@ -144,7 +147,10 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
             Event::Checkpoint(_) => {}
         }
         go_on()
-    });
+    };
+    let (rescue, keep) = (trainer.rescue(), config.training.keep_checkpoints);
+    let save = || rescue_run(&rescue, &run, keep);
+    let outcome = signals.while_running(&save, || trainer.run(&dataset, &run, &mut on_event));
     progress.finish();
     if let Some(error) = failed_picture {
         warn(&format!("warning: a picture could not be drawn: {error:#}"));
@@ -168,10 +174,9 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Stopped { checkpoint } => {
-            warn(&format!("stopped; saved {}", checkpoint.display()));
-            warn(&format!("go on with: catvae train --resume {}", quoted(run.path())));
+            say_stopped(&run, &checkpoint);
             // The only other reason to stop is --max-time, which was wished.
-            Ok(signals.exit_code().unwrap_or(ExitCode::SUCCESS))
+            Ok(signals.exit_code().map_or(ExitCode::SUCCESS, ExitCode::from))
         }
     }
 }
@@ -210,6 +215,21 @@ pub(crate) fn resolve(
         config.temperature = settings::schedule(&args.schedule, config.temperature, n_steps)?;
     }
     Ok((config, dataset))
+}
+
+/// Saves a run in mid-step. Whether that was possible, or has failed: the program can then end.
+fn rescue_run(rescue: &Rescue, run: &LockedRun, keep: usize) -> bool {
+    match rescue.save(run, keep) {
+        Ok(None) => return false,
+        Ok(Some(checkpoint)) => say_stopped(run, &checkpoint),
+        Err(error) => warn(&format!("error: {error}")),
+    }
+    true
+}
+
+fn say_stopped(run: &RunDir, checkpoint: &Path) {
+    warn(&format!("stopped; saved {}", checkpoint.display()));
+    warn(&format!("go on with: catvae train --resume {}", quoted(run.path())));
 }
 
 /// The configuration that flags are put over: that of the run to resume, of a file, or the default.
@@ -285,7 +305,8 @@ fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) -> Result<()
     let widths = config.model.encoder_widths()?;
     let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
     print_line(&format!(
-        "{}: {} training{} and {} test images; network {} {} ({} latents of {} categories) and back",
+        "{}: {} training{} and {} test images; network {} {} ({} latents of {} categories) and back, \
+         at least {} of memory",
         dataset.name,
         dataset.train.len(),
         dataset.validation.as_ref().map_or(String::new(), |v| format!(", {} validation", v.len())),
@@ -293,7 +314,8 @@ fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) -> Result<()
         config.model.network.name(),
         widths.join("-"),
         config.model.n_latents,
-        config.model.n_categories
+        config.model.n_categories,
+        memory::shown(memory::least(config, dataset.train.len())?)
     ));
     print_line(&format!(
         "run folder {}; negative ELBO per image in nats, lower is better",

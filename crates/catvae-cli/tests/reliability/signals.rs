@@ -44,6 +44,57 @@ fn the_first_signal_saves_the_very_step_and_the_run_goes_on_from_it() {
 }
 
 #[test]
+fn a_signal_is_obeyed_in_the_middle_of_a_step_that_takes_long() {
+    if !is_heard("TERM", 15) {
+        return;
+    }
+    let place = Place::new();
+    // A linear system of 3,000 categories is solved for each of 2,048 latents: a step takes many minutes.
+    let slow = "train --dataset tiny --data-dir data --hidden 3 --latents 4 --categories 3000 --batch-size 512 --estimator \
+                fini --no-unrelaxed --out run";
+    let mut child = place.catvae(slow).spawn().unwrap();
+    wait_until(&mut child, || place.run().holds_run());
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let start = Instant::now();
+    send("TERM", &child);
+    let output = child.wait_with_output().unwrap();
+    eprintln!("in mid-step: saved and ended after {:.3} s", start.elapsed().as_secs_f64());
+    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("saved run/checkpoints/step-000000000"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(load_whole(&place.run()).position.step, 0);
+}
+
+#[test]
+fn what_was_saved_in_mid_step_goes_on_to_the_same_bits() {
+    if !is_heard("TERM", 15) {
+        return;
+    }
+    let place = Place::new();
+    // Steps of about a second: the signal does not wait for the end of one.
+    let line = "train --dataset tiny --data-dir data --hidden 3 --latents 2 --categories 400 --batch-size 64 --train-images \
+                192 --epochs 1 --estimator fini --out";
+    place.ok(&format!("{line} whole"));
+    let mut child = place.catvae(&format!("{line} run")).spawn().unwrap();
+    wait_until(&mut child, || place.run().holds_run());
+    send("TERM", &child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+    let saved = load_whole(&place.run()).position.step;
+    eprintln!("saved after {saved} of 3 steps");
+    place.ok("train --out run --resume");
+    let weights = |run: &str| {
+        let checkpoint = load_whole(&catvae_train::RunDir::new(place.path(run)));
+        assert_eq!(checkpoint.position.step, 3);
+        std::fs::read(checkpoint.path.join("model.safetensors")).unwrap()
+    };
+    assert!(weights("run") == weights("whole"));
+}
+
+#[test]
 fn the_second_signal_ends_the_run_at_once() {
     if !is_heard("INT", 2) {
         return;

@@ -5,6 +5,17 @@ use std::fs;
 use crate::place::{Place, load_whole, stderr};
 
 #[test]
+fn a_training_that_no_memory_can_hold_is_refused_before_its_folder_is_made() {
+    let place = Place::new();
+    // 2^28 logits for each of 100 images, with what belongs to them: a third of a terabyte.
+    let line = "train --dataset tiny --data-dir data --latents 134217728 --categories 2 --hidden 1 --out run";
+    let output = place.catvae(line).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("GiB of memory"), "{}", stderr(&output));
+    assert!(!place.run().path().exists());
+}
+
+#[test]
 fn any_number_of_threads_gives_the_same_bits() {
     // Wide enough to be shared among threads.
     let line = "train --train-images 150 --test-images 50 --hidden 96,48 --latents 3 --categories 2 --batch-size 100";

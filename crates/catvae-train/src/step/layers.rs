@@ -69,6 +69,7 @@ impl LayerStep {
             Some(max_norm) => mean.min(max_norm / squared_norm(&self.gradient).sqrt()),
             None => mean,
         };
+        request.rescue.close();
         timed(&mut self.times.update, || {
             optimizer.step_flat(&parameters, &self.gradient, scale as f32)
         })?;

@@ -15,6 +15,8 @@ use std::time::Duration;
 use gumbel_core::Generator;
 use gumbel_core::estimators::{Estimator, EstimatorState};
 
+use crate::Rescue;
+
 /// What a step works on besides the model and its own buffers.
 pub(crate) struct Request<'a> {
     /// `(batch, n_pixels)`, values in [0, 1].
@@ -28,6 +30,8 @@ pub(crate) struct Request<'a> {
     /// For the unrelaxed objective, where the run tracks it.
     pub(crate) unrelaxed_noise: Option<&'a mut Generator>,
     pub(crate) clip_gradient_norm: Option<f64>,
+    /// Told before the first parameter changes.
+    pub(crate) rescue: &'a Rescue,
 }
 
 /// The value of a step's objectives before its update: means over the batch, in nats.

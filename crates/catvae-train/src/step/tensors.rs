@@ -42,6 +42,7 @@ pub(crate) fn take<M: Model>(
     loss.check()?;
     let parameters = model.parameters();
     let gradients = gradients(&parameters, &objective.total()?, request.clip_gradient_norm)?;
+    request.rescue.close();
     optimizer.step(&parameters, &gradients)?;
     Ok(loss)
 }

@@ -98,6 +98,20 @@ fn sha256sum_verifies_a_checkpoint() {
 }
 
 #[test]
+fn a_file_larger_than_the_model_needs_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, newest) = whole_run(dir.path());
+    for file in ["model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS"] {
+        let path = newest.join(file);
+        let bytes = fs::read(&path).unwrap();
+        // A terabyte of zeros, of which the disk holds none.
+        fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_found(&run, &newest, file);
+        fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[test]
 fn files_of_another_checkpoint_are_no_substitute() {
     let dir = tempfile::tempdir().unwrap();
     let (run, newest) = whole_run(dir.path());
