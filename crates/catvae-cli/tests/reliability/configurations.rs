@@ -18,6 +18,9 @@ use crate::place::{Place, stderr};
 fn affordable(mut config: TrainConfig) -> TrainConfig {
     config.data.dataset = "tiny".to_owned();
     config.data.data_dir = Some("data".into());
+    // At least one image stays to be trained on.
+    config.data.n_validation = config.data.n_validation.map(|n| n % 64 + 1);
+    config.data.n_train = config.data.n_train.map(|n| n.max(128));
     // Those of other images.
     config.provenance = None;
     config.model.image_shape = [2, 2];
