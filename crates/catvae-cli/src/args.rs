@@ -57,6 +57,9 @@ pub(crate) enum Command {
     /// Train every combination of flags with several values, such as --temperature 0.5,1 --seed 0..4, and show means
     /// over seeds
     Sweep(Box<SweepArgs>),
+    /// Choose the temperature: candidates with the same seeds, judged by exact samples on validation images, with
+    /// intervals and one confirmation on the test images
+    Tune(Box<TuneArgs>),
     /// List runs, the best first, with their objectives and the settings that differ
     List(ListArgs),
     /// Print what makes a shell complete these commands, for example
@@ -256,6 +259,26 @@ pub(crate) struct SweepArgs {
     pub(crate) csv: bool,
     #[command(flatten)]
     pub(crate) flags: GridFlags,
+}
+
+/// All flags of `catvae train` say what is tuned; --temperature is the default that the choice is compared with. --out is
+/// the folder of the runs [default: runs/tune]. The same command again goes on where it was stopped or killed.
+#[derive(Debug, Args)]
+pub(crate) struct TuneArgs {
+    /// The candidates [default: seven between 0.2 and 2, for the ReinMax family between 1 and 4]
+    #[arg(long, visible_alias = "taus", value_name = "T,T,…", value_delimiter = ',')]
+    pub(crate) temperatures: Vec<f64>,
+    /// Candidates for the temperature of the gradient, with decoupled-straight-through
+    #[arg(long, value_name = "T,T,…", value_delimiter = ',')]
+    pub(crate) backward_temperatures: Vec<f64>,
+    /// Seeds of each candidate at the last rung, from --seed on
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) seeds: NonZeroUsize,
+    /// Runs that are trained at once [default: one a core], each with one thread or --threads
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) train: TrainArgs,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,7 @@ mod signals;
 mod sweep;
 mod tensorboard;
 mod threads;
+mod tune;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -73,6 +74,7 @@ fn obey(command: &Command, threads: Option<NonZeroUsize>) -> anyhow::Result<Exit
         Command::Temperature(args) => commands::temperature::temperature(args),
         Command::Estimators(args) => commands::estimators::estimators(args),
         Command::Sweep(args) => commands::sweep::sweep(args, threads),
+        Command::Tune(args) => commands::tune::tune(args, threads),
         Command::List(args) => commands::list::list(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -15,3 +15,4 @@ pub(crate) mod settings;
 pub(crate) mod sweep;
 pub(crate) mod temperature;
 pub(crate) mod train;
+pub(crate) mod tune;

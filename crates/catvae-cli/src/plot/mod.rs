@@ -11,11 +11,13 @@ mod estimators;
 mod font;
 mod latents;
 mod temperature;
+mod tuning;
 
 pub(crate) use curves::draw_curves;
 pub(crate) use estimators::{EstimatorRow, draw_estimators};
 pub(crate) use latents::draw_latents;
 pub(crate) use temperature::{TemperatureFigure, TemperaturePanel, draw_temperature};
+pub(crate) use tuning::draw_tuning;
 
 use anyhow::{Result, ensure};
 

@@ -37,8 +37,10 @@ pub(crate) fn leader(scores: &[Vec<f64>]) -> usize {
 /// Each candidate against the leader by paired t-tests, two-sided, corrected after Holm 1979.
 pub(crate) fn compare(scores: &[Vec<f64>]) -> Vec<Comparison> {
     let leader = leader(scores);
-    let differences: Vec<Vec<f64>> =
-        scores.iter().map(|s| s.iter().zip(&scores[leader]).map(|(a, b)| a - b).collect()).collect();
+    let differences: Vec<Vec<f64>> = scores
+        .iter()
+        .map(|s| s.iter().zip(&scores[leader]).map(|(a, b)| a - b).collect())
+        .collect();
     let p = |i: usize| p_value(&differences[i]);
     let mut order: Vec<usize> = (0..scores.len()).filter(|&i| i != leader).collect();
     order.sort_by(|&a, &b| p(a).total_cmp(&p(b)));
