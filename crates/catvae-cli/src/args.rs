@@ -62,6 +62,10 @@ pub(crate) enum Command {
     Tune(Box<TuneArgs>),
     /// List runs, the best first, with their objectives and the settings that differ
     List(ListArgs),
+    /// Tell what a run is: settings other than the defaults, best and last epoch, gap, disk, what to do next
+    Show(ShowArgs),
+    /// Compare runs as a table and a figure; those that differ by the seed only are one row
+    Compare(CompareArgs),
     /// Print what makes a shell complete these commands, for example
     /// catvae completions bash > ~/.local/share/bash-completion/completions/catvae
     Completions {
@@ -292,6 +296,31 @@ pub(crate) struct ListArgs {
     /// Print one line of comma-separated values an epoch
     #[arg(long)]
     pub(crate) csv: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The run folder, or a path in it
+    pub(crate) run: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Run folders, or folders that hold some
+    #[arg(value_name = "RUN|DIR", required = true)]
+    pub(crate) places: Vec<PathBuf>,
+    /// Print one JSON object a group
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print one line of comma-separated values a run
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Also draw the groups over their epochs, with a band of one standard deviation over seeds; .png or .svg
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

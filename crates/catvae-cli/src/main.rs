@@ -76,6 +76,8 @@ fn obey(command: &Command, threads: Option<NonZeroUsize>) -> anyhow::Result<Exit
         Command::Sweep(args) => commands::sweep::sweep(args, threads),
         Command::Tune(args) => commands::tune::tune(args, threads),
         Command::List(args) => commands::list::list(args),
+        Command::Show(args) => commands::show::show(args),
+        Command::Compare(args) => commands::compare::compare(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "catvae", &mut script);

@@ -96,7 +96,7 @@ pub(crate) fn chosen_on(config: &TrainConfig) -> Part {
 }
 
 /// The run folder that a path lies in, and its best checkpoint where the path is that.
-fn locate(path: &Path, which: CheckpointName) -> Result<(PathBuf, CheckpointName)> {
+pub(crate) fn locate(path: &Path, which: CheckpointName) -> Result<(PathBuf, CheckpointName)> {
     let is_run = |folder: &&Path| folder.join("config.toml").is_file();
     // As deep as a file of a checkpoint lies.
     let Some(run) = path.ancestors().take(4).find(is_run) else {

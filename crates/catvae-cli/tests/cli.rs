@@ -657,6 +657,58 @@ fn validation_images_choose_the_best_and_are_shown_everywhere() {
 }
 
 #[test]
+fn a_run_is_told_and_runs_are_compared_by_what_differs_besides_the_seed() {
+    let place = Place::new();
+    for (name, more) in [("a", "--seed 1"), ("b", "--seed 2"), ("c", "--tau 0.5")] {
+        place.ok(&format!("{SMALL} --epochs 2 {more} --out runs/{name}"));
+    }
+    let told = place.ok("show runs/c/checkpoints");
+    for part in [
+        "temperature.value",
+        "0.5",
+        "last, epoch 2",
+        "chosen on the test images",
+        "catvae evaluate",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let object: serde_json::Value = serde_json::from_str(&place.ok("show runs/c --json")).unwrap();
+    assert_eq!(object["last"]["epoch"], 2);
+    assert!(object["bytes"].as_u64().unwrap() > 10_000 && object["gap"].is_number(), "{object}");
+    assert_eq!(object["changed"]["temperature.value"], "0.5");
+    assert!(object["changed"].get("training.batch_size").is_some());
+    assert!(object["changed"].get("training.learning_rate").is_none(), "{object}");
+
+    let table = place.ok("compare runs --out compared.png");
+    assert_eq!(
+        table.lines().filter(|line| line.starts_with("temperature.value=")).count(),
+        2,
+        "{table}"
+    );
+    assert!(image::open(place.path("compared.png")).is_ok());
+    let rows: Vec<serde_json::Value> = place
+        .ok("compare runs --json")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let row = rows.iter().find(|row| row["group"] == "temperature.value=1.0").unwrap();
+    let tests: Vec<f64> = ["a", "b"]
+        .map(|name| {
+            let epochs = metrics(&place.path(&format!("runs/{name}")));
+            epochs
+                .iter()
+                .map(|m| m["test_neg_elbo"].as_f64().unwrap())
+                .fold(f64::INFINITY, f64::min)
+        })
+        .into();
+    let column = &row["columns"]["best_test"];
+    assert!((column["mean"].as_f64().unwrap() - f64::midpoint(tests[0], tests[1])).abs() < 1e-9);
+    let sd = (tests[0] - tests[1]).abs() / 2_f64.sqrt();
+    assert!((column["sd"].as_f64().unwrap() - sd).abs() < 1e-9);
+    assert_eq!(place.ok("compare runs --csv").lines().count(), 1 + 3);
+}
+
+#[test]
 fn a_collapse_is_said_once_and_a_run_that_learns_hears_nothing() {
     let place = Place::new();
     let small = SMALL.replace("--batch-size 50", "--batch-size 4");

@@ -32,7 +32,13 @@ fn a_tuning_that_was_cut_off_comes_to_the_same_table() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path();
     let table = ok(place, TUNE);
-    for part in ["chosen", "Take τ = ", "elaxed", "Confirmed on the test images with 3 fresh seeds", "Next: "] {
+    for part in [
+        "chosen",
+        "Take τ = ",
+        "elaxed",
+        "Confirmed on the test images with 3 fresh seeds",
+        "Next: ",
+    ] {
         assert!(table.contains(part), "{part}: {table}");
     }
     let found: serde_json::Value =
@@ -49,7 +55,10 @@ fn a_tuning_that_was_cut_off_comes_to_the_same_table() {
     ok(place, &format!("train --config {} --out straight", config.display()));
     assert_eq!(newest_model(&place.join("straight")), newest_model(&trial));
     let metrics = fs::read_to_string(trial.join("metrics.jsonl")).unwrap();
-    assert!(metrics.contains("validation_neg_elbo") && !metrics.contains("test_neg_elbo"), "{metrics}");
+    assert!(
+        metrics.contains("validation_neg_elbo") && !metrics.contains("test_neg_elbo"),
+        "{metrics}"
+    );
 
     // Cut off: two trials are missing, and the confirmation has not begun.
     fs::remove_dir_all(place.join("t/temperature=0.3,seed=1")).unwrap();

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod compare;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod estimators;
@@ -12,6 +13,7 @@ pub(crate) mod list;
 pub(crate) mod reconstruct;
 pub(crate) mod sample;
 pub(crate) mod settings;
+pub(crate) mod show;
 pub(crate) mod sweep;
 pub(crate) mod temperature;
 pub(crate) mod train;

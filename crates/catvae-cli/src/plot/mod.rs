@@ -6,6 +6,7 @@
 
 mod axes;
 mod canvas;
+mod comparison;
 mod curves;
 mod estimators;
 mod font;
@@ -13,6 +14,7 @@ mod latents;
 mod temperature;
 mod tuning;
 
+pub(crate) use comparison::{Band, draw_comparison};
 pub(crate) use curves::draw_curves;
 pub(crate) use estimators::{EstimatorRow, draw_estimators};
 pub(crate) use latents::draw_latents;

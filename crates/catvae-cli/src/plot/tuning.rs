@@ -63,6 +63,12 @@ pub(crate) fn draw_tuning(findings: &Findings, path: &Path) -> Result<()> {
     let gaps = rows.iter().map(|row| row.gap).filter(|gap| gap.is_finite());
     let below = Range::of(gaps.chain([0.0])).map(|y| Frame { area, x, y: y.padded(0.12) });
 
+    if let Some(below) = &below {
+        below.y_grid(&mut canvas, &below.y.ticks(3));
+        below.x_axis(&mut canvas, &ticks);
+        name_axis(&mut canvas, below, "gap");
+    }
+
     for (i, &of) in backward.iter().enumerate() {
         let color = COLORS[i % COLORS.len()];
         let series: Vec<&&Row> =
@@ -97,11 +103,6 @@ pub(crate) fn draw_tuning(findings: &Findings, path: &Path) -> Result<()> {
             .collect();
         canvas.line(&points, 3.0, color, below.area);
         points.iter().for_each(|&point| canvas.disc(point, 8.0, color));
-    }
-    if let Some(below) = &below {
-        below.y_grid(&mut canvas, &below.y.ticks(3));
-        below.x_axis(&mut canvas, &ticks);
-        name_axis(&mut canvas, below, "gap");
     }
     let how = Text::new(LABEL_SIZE, INK).align(Align::Middle);
     canvas.text("temperature τ", (f64::midpoint(LEFT, RIGHT), height - 30.0), how);

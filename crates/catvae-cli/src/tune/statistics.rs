@@ -58,12 +58,12 @@ pub(crate) fn compare(scores: &[Vec<f64>]) -> Vec<Comparison> {
     found
 }
 
-/// Which candidates go on to the next rung: the better half, and all that the paired interval cannot tell from the
-/// leader. Early rungs favour those that learn fast, so that nothing is dropped for its place alone.
+/// Which candidates go on to the next rung: the better half, at least three, and all that the paired interval cannot
+/// tell from the leader. Early rungs favour those that learn fast, so that nothing is dropped for its place alone.
 pub(crate) fn promoted(scores: &[Vec<f64>]) -> Vec<bool> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| mean(&scores[a]).total_cmp(&mean(&scores[b])));
-    let better_half = &order[..scores.len().div_ceil(2)];
+    let better_half = &order[..scores.len().div_ceil(2).max(3).min(scores.len())];
     let tied = compare(scores);
     (0..scores.len())
         .map(|i| mean(&scores[i]).is_finite() && (better_half.contains(&i) || tied[i].is_tied))
