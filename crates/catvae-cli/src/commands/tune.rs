@@ -30,10 +30,11 @@ const CONFIRMATION_SEEDS: usize = 3;
 
 pub(crate) fn tune(args: &TuneArgs, threads: Option<NonZeroUsize>) -> Result<ExitCode> {
     let signals = Signals::listen()?;
-    ensure!(!args.train.resume, "the same command goes on by itself: leave out --resume");
+    ensure!(!args.train.resumes(), "the same command goes on by itself: leave out --resume");
     let device = args.train.device.as_str();
     let mut datasets = Datasets::default();
-    let (mut whole, _) = train::resolve(&args.train, &mut datasets)?;
+    let (mut whole, _) =
+        train::resolve(&args.train, train::starting_point(&args.train)?, &mut datasets)?;
     let default = Candidate::of(&whole)?;
     let all =
         candidates(default, whole.estimator, &args.temperatures, &args.backward_temperatures)?;
