@@ -72,7 +72,7 @@ pub(crate) fn tune(args: &TuneArgs, threads: Option<NonZeroUsize>) -> Result<Exi
         Bench { out: &out, config: &tuned, dataset: &dataset, crew: &crew, signals: &signals };
     let stopped = || {
         warn("stopped; every run is saved, and the same command goes on");
-        Ok(signals.exit_code().unwrap_or(ExitCode::FAILURE))
+        Ok(signals.exit_code().map_or(ExitCode::FAILURE, ExitCode::from))
     };
     let Some(rungs) = bench.climb(all, args.seeds.get())? else { return stopped() };
     let findings = Findings::new(rungs, default, tuned.estimator.samples_are_exact())
