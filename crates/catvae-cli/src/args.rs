@@ -108,6 +108,9 @@ pub(crate) struct TrainCommand {
     /// One epoch of 1,000 images in a folder that is removed again: does all of it work here?
     #[arg(long, conflicts_with_all = ["out", "resume"])]
     pub(crate) quick: bool,
+    /// Stop when K epochs in a row have no better objective on the validation images
+    #[arg(long, value_name = "K")]
+    pub(crate) early_stop: Option<NonZeroUsize>,
     /// Save and stop after so long, such as 90s, 10m or 2h; `--resume` goes on
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_time: Option<Duration>,

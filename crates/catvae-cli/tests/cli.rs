@@ -108,6 +108,7 @@ fn a_run_leaves_everything_that_the_readme_promises() {
     let shown = place.ok("evaluate run --importance-samples 20 --json");
     let evaluation: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(evaluation["test_neg_elbo"], epochs[1]["test_neg_elbo"]);
+    assert!(evaluation["test_neg_elbo_standard_error"].as_f64().unwrap() > 0.0, "{evaluation}");
     let bound = evaluation["test_importance_weighted_bound"].as_f64().unwrap();
     assert!(bound < evaluation["test_neg_elbo"].as_f64().unwrap(), "{evaluation}");
 
@@ -274,6 +275,26 @@ fn a_run_stops_when_its_time_is_up_and_goes_on() {
     let model = "checkpoints/step-000000008/model.safetensors";
     let read = |run: &str| fs::read(place.path(run).join(model)).unwrap();
     assert!(read("run") == read("straight"));
+}
+
+#[test]
+fn a_run_that_gets_no_better_stops_early() {
+    let place = Place::new();
+    let line =
+        format!("{SMALL} --validation-images 50 --lr 0.2 --epochs 40 --early-stop 2 --out run");
+    let shown = place.ok(&line);
+    assert!(shown.contains("stopped early") && shown.contains("Done."), "{shown}");
+    let objectives: Vec<f64> = metrics(&place.path("run"))
+        .iter()
+        .map(|epoch| epoch["validation_neg_elbo"].as_f64().unwrap())
+        .collect();
+    assert!(objectives.len() < 40);
+    let (before, after) = objectives.split_at(objectives.len() - 2);
+    let best = before.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(after.iter().all(|&objective| objective >= best), "{objectives:?}");
+    let output = place.run(&format!("{SMALL} --early-stop 2 --out other"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--validation-images"), "{}", stderr(&output));
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::num::NonZeroUsize;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use catvae_data::{Batches, Binarization, ImageSet};
 use catvae_model::Model;
 use gumbel_core::{Generator, sample_one_hot};
 use serde::Serialize;
 
-use crate::{Objective, Result};
+use crate::Result;
 
 /// Images decoded at once; large enough to keep the products efficient.
 pub(crate) const BATCH: NonZeroUsize = NonZeroUsize::new(500).unwrap();
@@ -22,6 +22,8 @@ pub struct Evaluation {
     pub bce: f64,
     /// KL to the uniform prior, summed over latents.
     pub kl: f64,
+    /// Standard error of `neg_elbo` over images: how far other images of their kind may be from it. `None` for one image.
+    pub standard_error: Option<f64>,
 }
 
 /// Evaluates with `n_draws` exact one-hot samples per image.
@@ -37,18 +39,53 @@ pub fn evaluate<M: Model>(
     generator: &mut Generator,
 ) -> Result<Evaluation> {
     let (mut bce, mut kl) = (0.0, 0.0);
+    let mut spread = Spread::default();
     for_each_batch(images, binarization, device, |images| {
         let latent_logits = model.encode(images)?.detach();
         let n_images = images.dim(0)? as f64;
+        let kl_per_image = model.kl(&latent_logits)?;
+        let mut losses = kl_per_image.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         for _ in 0..n_draws.get() {
-            let objective = Objective::unrelaxed(model, images, latent_logits.clone(), generator)?;
-            bce += n_images * scalar(&objective.bce)?;
-            kl += n_images * scalar(&objective.kl)?;
+            let z = sample_one_hot(&latent_logits, D::Minus1, generator)?;
+            let nll = model.neg_log_likelihood(&z, images)?.detach();
+            bce += n_images * scalar(&nll.mean(0)?)?;
+            kl += n_images * scalar(&kl_per_image.mean(0)?)?;
+            let nll = nll.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            losses.iter_mut().zip(nll).for_each(|(loss, x)| *loss += x / n_draws.get() as f64);
         }
+        losses.into_iter().for_each(|loss| spread.add(loss));
         Ok(())
     })?;
     let n = images.len() as f64 * n_draws.get() as f64;
-    Ok(Evaluation { neg_elbo: (bce + kl) / n, bce: bce / n, kl: kl / n })
+    Ok(Evaluation {
+        neg_elbo: (bce + kl) / n,
+        bce: bce / n,
+        kl: kl / n,
+        standard_error: spread.standard_error(),
+    })
+}
+
+/// The spread of numbers that arrive one by one (Welford 1962).
+#[derive(Default)]
+struct Spread {
+    n: f64,
+    mean: f64,
+    /// Σ (x − mean)².
+    squares: f64,
+}
+
+impl Spread {
+    fn add(&mut self, x: f64) {
+        self.n += 1.0;
+        let off = x - self.mean;
+        self.mean += off / self.n;
+        self.squares += off * (x - self.mean);
+    }
+
+    /// Of the mean.
+    fn standard_error(&self) -> Option<f64> {
+        (self.n > 1.0).then(|| (self.squares / (self.n - 1.0) / self.n).sqrt())
+    }
 }
 
 /// The importance-weighted bound on −ln p(x) with `n_samples` exact samples per image, mean over
@@ -75,7 +112,7 @@ pub fn importance_weighted_bound<M: Model>(
         let latent_logits = model.encode(images)?.detach();
         let mut log_sums = vec![LogSumExp::default(); images.dim(0)?];
         for _ in 0..n_samples.get() {
-            let z = sample_one_hot(&latent_logits, candle_core::D::Minus1, generator)?;
+            let z = sample_one_hot(&latent_logits, D::Minus1, generator)?;
             let nll = model.neg_log_likelihood(&z, images)?.detach();
             let log_weights = (model.log_prior_over_posterior(&latent_logits, &z)? - nll)?;
             let log_weights = log_weights.to_dtype(DType::F64)?.to_vec1::<f64>()?;
@@ -153,6 +190,17 @@ pub(crate) fn scalar(tensor: &Tensor) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_standard_error_is_that_of_a_mean() {
+        let mut spread = Spread::default();
+        spread.add(1e6);
+        assert_eq!(spread.standard_error(), None);
+        [1e6 + 2.0, 1e6 + 1.0, 1e6 + 5.0].into_iter().for_each(|x| spread.add(x));
+        // Deviations −2, 0, −1, 3 from the mean.
+        let expected = (14.0_f64 / 3.0 / 4.0).sqrt();
+        assert!((spread.standard_error().unwrap() - expected).abs() < 1e-9);
+    }
 
     #[test]
     fn log_sum_exp_survives_large_and_small_numbers() {

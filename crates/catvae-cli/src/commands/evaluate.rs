@@ -48,6 +48,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
             "step": run.step,
             "n_images": images.len(),
             format!("{part}_neg_elbo"): result.neg_elbo,
+            format!("{part}_neg_elbo_standard_error"): result.standard_error,
             format!("{part}_bce"): result.bce,
             format!("{part}_kl"): result.kl,
         });
@@ -70,7 +71,8 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
             },
             run.step
         ));
-        print_line(&format!("  negative ELBO            {:11.3}", result.neg_elbo));
+        let error = result.standard_error.map_or(String::new(), |e| format!(" ± {e:.3}"));
+        print_line(&format!("  negative ELBO            {:11.3}{error}", result.neg_elbo));
         print_line(&format!("    reconstruction         {:11.3}", result.bce));
         print_line(&format!("    KL to the prior        {:11.3}", result.kl));
         if let Some((n_samples, bound)) = bound {

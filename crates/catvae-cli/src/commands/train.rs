@@ -1,7 +1,8 @@
 //! `catvae train`.
 
+use std::cell::Cell;
 use std::fs;
-use std::io::ErrorKind;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,10 +16,12 @@ use catvae_train::{
     EpochMetrics, Error, Event, LatentStatistics, LockedRun, Outcome, Rescue, RunDir, TrainConfig,
     Trainer, latent_statistics, stream,
 };
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use gumbel_core::Generator;
 use gumbel_core::estimators::Estimator;
 
-use crate::args::{TrainArgs, TrainCommand};
+use crate::args::{Cli, TrainArgs, TrainCommand};
 use crate::commands::settings;
 use crate::data::Datasets;
 use crate::explorer::{self, Exhibit};
@@ -44,6 +47,10 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
         start.data.n_test = start.data.n_test.or(Some(200));
     }
     let (config, dataset) = resolve(args, start, &mut Datasets::default())?;
+    if command.early_stop.is_some() && dataset.validation.is_none() {
+        let message = "--early-stop needs validation images: add --validation-images 5000";
+        Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit();
+    }
     if command.print_config {
         print_line(settings::commented(&config.to_toml()?).trim_end());
         return Ok(ExitCode::SUCCESS);
@@ -112,9 +119,10 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
     let gallery = Gallery { run: &run, dataset: &dataset, config: &config, device: &device };
     let mut failed_picture = None;
     let mut collapse_said = false;
+    let stopped_early = Cell::new(false);
     let time_is_up = || command.max_time.is_some_and(|most| started.elapsed() >= most);
     let go_on = || match signals.exit_code() {
-        None if !time_is_up() => ControlFlow::Continue(()),
+        None if !time_is_up() && !stopped_early.get() => ControlFlow::Continue(()),
         _ => ControlFlow::Break(()),
     };
     let mut on_event = |event: Event| {
@@ -122,6 +130,9 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
             Event::Step(report) => progress.step(&report),
             Event::Epoch { metrics, model } => {
                 progress.epoch(metrics);
+                if let (Some(most), Ok(epochs)) = (command.early_stop, run.metrics().read()) {
+                    stopped_early.set(epochs_since_best(&epochs) >= most.get());
+                }
                 // A picture that cannot be drawn must not cost the run.
                 if let Err(error) = gallery.draw(model, metrics) {
                     failed_picture.get_or_insert(error);
@@ -155,8 +166,19 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
     if let Some(error) = failed_picture {
         warn(&format!("warning: a picture could not be drawn: {error:#}"));
     }
-    match outcome? {
-        Outcome::Finished => {
+    let outcome = outcome?;
+    if outcome != Outcome::Finished && stopped_early.get() {
+        print_line(
+            "stopped early: no better objective on the validation images; the best model is checkpoints/best",
+        );
+    }
+    match outcome {
+        Outcome::Stopped { checkpoint } if !stopped_early.get() => {
+            say_stopped(&run, &checkpoint);
+            // The only other reason to stop is --max-time, which was wished.
+            Ok(signals.exit_code().map_or(ExitCode::SUCCESS, ExitCode::from))
+        }
+        Outcome::Finished | Outcome::Stopped { .. } => {
             let step = trainer.position().step;
             let exhibit = Exhibit { run: &run, config: &config, model: trainer.model(), step };
             let page = explorer::path_in(&run);
@@ -173,12 +195,14 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Outcome::Stopped { checkpoint } => {
-            say_stopped(&run, &checkpoint);
-            // The only other reason to stop is --max-time, which was wished.
-            Ok(signals.exit_code().map_or(ExitCode::SUCCESS, ExitCode::from))
-        }
     }
+}
+
+/// Epochs with a validation objective after the one with the best.
+fn epochs_since_best(epochs: &[EpochMetrics]) -> usize {
+    let known: Vec<f64> = epochs.iter().filter_map(|epoch| epoch.validation_neg_elbo).collect();
+    let best = known.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+    best.map_or(0, |(at, _)| known.len() - 1 - at)
 }
 
 /// A folder for a run that nobody wants to keep; it goes with this.
@@ -290,7 +314,7 @@ pub(crate) fn claim_folder(dataset: &str) -> Result<RunDir> {
     let mut folder = runs.join(dataset);
     for i in 2.. {
         match fs::create_dir(&folder) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
             made => {
                 made.with_context(|| format!("cannot create {}", folder.display()))?;
                 break;
@@ -402,7 +426,7 @@ impl Gallery<'_> {
         let path = self.run.path();
         for name in ["samples", "reconstructions"] {
             match fs::create_dir(path.join(name)) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
                 // The run folder itself is not made again: who removed it does not want it.
                 made => {
                     made.with_context(|| format!("cannot create {}", path.join(name).display()))?
