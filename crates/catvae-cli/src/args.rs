@@ -402,17 +402,17 @@ pub(crate) struct EncodeArgs {
     /// Which images, where they are divided
     #[arg(long, value_enum, default_value = "test")]
     pub(crate) part: Part,
-    /// Draw the codes from the posterior instead of taking its most probable categories
+    /// Draw the codes from the posterior instead of taking its most probable one
     #[arg(long)]
     pub(crate) sampled: bool,
     /// Fixes the draws of --sampled
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Also the probabilities of all categories, the array `posterior` (n, latents, categories), and −ln p(x|code) of every
-    /// image at its code in nats, `neg_log_likelihood` (n)
+    /// Also the probabilities of all categories, or of all items of subsets, the array `posterior` (n, latents, categories), and
+    /// −ln p(x|code) of every image at its code in nats, `neg_log_likelihood` (n)
     #[arg(long)]
     pub(crate) posterior: bool,
-    /// The file: arrays `codes` (n, latents) and, where the images have labels, `labels` (n) [default: RUN/codes.npz]
+    /// The file: arrays `codes` (n, latents; for subsets the k items of each, ascending) and, where the images have labels, `labels` (n) [default: RUN/codes.npz]
     #[arg(long, value_name = "FILE.npz")]
     pub(crate) out: Option<PathBuf>,
 }

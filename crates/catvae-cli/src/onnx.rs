@@ -2,9 +2,9 @@
 //!
 //! The encoder gives logits, probabilities and the most probable codes; the decoder takes codes. Sampling stays outside.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use catvae_model::layer::{Activation, LayerKind};
-use catvae_model::{CategoricalVae, Likelihood, Model, Network, Parameter};
+use catvae_model::{CategoricalVae, Code, Likelihood, Model, Network, Parameter};
 
 use crate::protobuf::Message;
 
@@ -220,9 +220,15 @@ impl Graph {
     }
 }
 
+fn check(code: Code) -> Result<()> {
+    ensure!(code == Code::Categories, "the ONNX files hold codes of categories, not `{code}`");
+    Ok(())
+}
+
 /// `pixels (batch, n_pixels)` to `logits`, `probabilities (batch, n_latents, n_categories)` and `codes (batch, n_latents)`.
 pub(crate) fn encoder(model: &CategoricalVae) -> Result<Vec<u8>> {
     let config = model.settings();
+    check(config.code)?;
     let [l, k] = [config.n_latents, config.n_categories];
     let layered = model.layered().context("the model is not made of layers")?;
     let mut graph = Graph::default();
@@ -241,6 +247,7 @@ pub(crate) fn encoder(model: &CategoricalVae) -> Result<Vec<u8>> {
 /// `codes (batch, n_latents)` to `logits` and `means (batch, n_pixels)`.
 pub(crate) fn decoder(model: &CategoricalVae) -> Result<Vec<u8>> {
     let config = model.settings();
+    check(config.code)?;
     let [l, k] = [config.n_latents, config.n_categories];
     let layered = model.layered().context("the model is not made of layers")?;
     let parameters = model.parameters();

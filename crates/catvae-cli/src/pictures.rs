@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use catvae_data::{Batches, Binarization, EpochBatches, ImageSet};
-use catvae_model::{CategoricalVae, Model};
-use gumbel_core::{Generator, sample_one_hot};
+use catvae_model::{CategoricalVae, Model, ModelSettings};
+use gumbel_core::Generator;
 
 use crate::grid::Grid;
 
@@ -28,9 +28,9 @@ pub(crate) fn samples(
     let mut grid = Grid::new(rows, cols, image_shape)?;
     let config = model.settings();
     // All logits equal: the uniform prior.
-    let shape = (rows * cols, config.n_latents, config.n_categories);
+    let shape = [&[rows * cols], config.code.dims(config.code_shape()).as_slice()].concat();
     let prior_logits = Tensor::zeros(shape, DType::F32, device)?;
-    let z = sample_one_hot(&prior_logits, D::Minus1, generator)?;
+    let z = config.code.structure().sample(&prior_logits, generator)?;
     for (i, pixels) in pixel_means(model, &z)?.iter().enumerate() {
         grid.put(i / cols, i % cols, pixels);
     }
@@ -54,7 +54,8 @@ pub(crate) fn reconstructions(
     };
     let n_pixels = images.pixels_per_image();
     let input = Tensor::from_slice(&originals.images, (n_images, n_pixels), device)?;
-    let z = sample_one_hot(&model.encode(&input)?, D::Minus1, generator)?;
+    let logits = model.encode(&input)?.detach();
+    let z = model.settings().code.structure().sample(&logits, generator)?;
     for (i, pixels) in pixel_means(model, &z)?.iter().enumerate() {
         let (pair, col) = (i / COLUMNS, i % COLUMNS);
         grid.put(2 * pair, col, &originals.images[i * n_pixels..][..n_pixels]);

@@ -297,7 +297,7 @@ mod tests {
     }
 
     fn no_latents() -> LatentStatistics {
-        LatentStatistics { n_images: 0, latents: Vec::new(), information_between: None }
+        LatentStatistics { n_images: 0, kl: 0.0, latents: Vec::new(), information_between: None }
     }
 
     #[test]

@@ -361,7 +361,7 @@ fn codes_that_do_not_fit_are_named() {
     place.ok(&format!("{SMALL} --latents 5 --epochs 1 --out wider"));
     place.ok("encode wider --out codes.npz");
     let error = place.error("decode run --codes codes.npz --out decoded.png");
-    assert!(error.contains("(60, 5), but the run's codes have 4 latents"), "{error}");
+    assert!(error.contains("(60, 5), but the run's codes have 4 numbers"), "{error}");
     let error = place.error("decode run --codes run/config.toml --out decoded.png");
     assert!(error.contains("not an .npz file"), "{error}");
 }
@@ -493,6 +493,66 @@ fn codes_and_reconstructions_are_of_the_images_as_the_model_was_trained_on_them(
     };
     assert!(levels("grey.png").len() > 2);
     assert_eq!(levels("binary.png").into_iter().collect::<Vec<_>>(), [0, 255]);
+}
+
+#[test]
+fn chains_and_subsets_train_resume_and_go_through_files_and_back() {
+    for (code, width, posterior) in [("chain", 4, [4, 6]), ("subset:k=2,n=5", 8, [4, 5])] {
+        let place = Place::new();
+        let train = format!("{SMALL} --code {code} --estimator straight-through");
+        place.ok(&format!("{train} --epochs 2 --out run"));
+        place.ok(&format!("{train} --epochs 1 --out again"));
+        place.ok("train --resume --epochs 2 --out again");
+        let weights = |run: &str| {
+            let all = fs::read_dir(place.path(run).join("checkpoints")).unwrap();
+            let last =
+                all.map(|entry| entry.unwrap().path()).filter(|p| !p.ends_with("best")).max();
+            fs::read(last.unwrap().join("model.safetensors")).unwrap()
+        };
+        assert!(weights("run") == weights("again"), "{code}");
+        assert!(!place.path("run/explorer.html").exists());
+
+        let object =
+            |line: &str| -> serde_json::Value { serde_json::from_str(&place.ok(line)).unwrap() };
+        let measured = object("evaluate run --importance-samples 20 --json");
+        let last = &metrics(&place.path("run"))[1];
+        assert_eq!(measured["test_neg_elbo"], last["test_neg_elbo"]);
+        let nats = |key: &str| measured[key].as_f64().unwrap();
+        assert!(nats("test_importance_weighted_bound") < nats("test_neg_elbo"), "{measured}");
+        let latents = object("latents run --json");
+        let kl = latents["kl"].as_f64().unwrap();
+        assert!((kl - nats("test_kl")).abs() < 1e-4, "{kl} {measured}");
+
+        place.ok("sample run --out samples.png");
+        place.ok("reconstruct run --out reconstructions.png");
+        let said = place.ok("encode run --posterior --out codes.npz");
+        assert!(said.contains(&format!("codes (60, {width})")), "{said}");
+        let path = place.path("codes.npz");
+        let codes = catvae_data::codes::read_codes(&path, width, usize::MAX).unwrap();
+        assert!(codes.iter().all(|&n| (0..posterior[1]).contains(&n)), "{codes:?}");
+        assert_eq!(codes.len(), 60 * width);
+        place.ok("decode run --codes codes.npz --out decoded.png");
+        place.ok("encode run --sampled --out sampled.npz");
+
+        let error = place.error("explore run");
+        assert!(error.contains(&format!("codes of categories, not `{code}`")), "{error}");
+        let error = place.error("export run --format onnx");
+        assert!(error.contains(&format!("codes of categories, not `{code}`")), "{error}");
+        place.ok("export run --format hf --out hub");
+        assert!(place.path("hub/model.safetensors").exists());
+        assert!(!fs::read_to_string(place.path("hub/README.md")).unwrap().contains("onnx"));
+        let error = place.error(&format!("{train} --estimator reinmax --out other"));
+        assert!(error.contains("choose one of: gumbel-softmax, st-gumbel-softmax"), "{error}");
+    }
+    let place = Place::new();
+    let error = place.error(&format!("{SMALL} --code subset:k=5,n=5 --out run"));
+    assert!(error.contains("from 1 to n - 1"), "{error}");
+    // Six codes of each of two subsets: all of them can be visited.
+    place.ok(&format!(
+        "{SMALL} --latents 2 --code subset:k=2,n=4 --estimator enumeration --epochs 1 --out run"
+    ));
+    let table = place.ok("estimators run --limit 4 --samples 20");
+    assert!(table.contains("2 subsets of 2 of 4 items"), "{table}");
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub enum CodesDefect {
     },
     /// The array has rows of another length.
     #[error(
-        "its array `codes` is ({n_codes}, {width}), but the run's codes have {n_latents} latents"
+        "its array `codes` is ({n_codes}, {width}), but the run's codes have {n_latents} numbers"
     )]
     Width {
         /// Rows.
@@ -235,7 +235,7 @@ mod tests {
         let path = dir.path().join("codes.npz");
         std::fs::write(&path, npz_bytes(&[codes(3, 4)]).unwrap()).unwrap();
         let error = |latents| read_codes(&path, latents, 9).unwrap_err().to_string();
-        assert!(error(5).contains("(3, 4), but the run's codes have 5 latents"), "{}", error(5));
+        assert!(error(5).contains("(3, 4), but the run's codes have 5 numbers"), "{}", error(5));
         std::fs::write(&path, b"not a zip").unwrap();
         assert!(error(4).contains("it is not an .npz file"), "{}", error(4));
         let other = Array { name: "labels", ..codes(3, 4) };

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::layer::{Activation, Layer};
 use crate::{
-    CategoricalVae, Error, Layered, Likelihood, Mlp, ModelSettings, Network, NetworkConfig, Result,
-    Sizes,
+    CategoricalVae, Code, Error, Layered, Likelihood, Mlp, ModelSettings, Network, NetworkConfig,
+    Result, Sizes,
 };
 
 /// What follows the encoder's last layer.
@@ -24,8 +24,9 @@ pub enum LogitsActivation {
 /// | field | default | purpose | range |
 /// |---|---|---|---|
 /// | `image_shape` | `[28, 28]` | rows and columns of an image | each ≥ 1 |
-/// | `n_latents` | 30 | categorical variables of a code | ≥ 1 |
-/// | `n_categories` | 10 | categories of each variable | ≥ 2 |
+/// | `code` | `categories` | what a code is | [`Code`] |
+/// | `n_latents` | 30 | categorical variables of a code, or how many subsets | ≥ 1 |
+/// | `n_categories` | 10 | categories of each variable; of no meaning for subsets | ≥ 2 |
 /// | `logits` | `linear` | what follows the encoder's last layer | `linear`, `relu` |
 /// | `likelihood` | `bernoulli` | the law of the pixels | [`Likelihood::NAMES`] |
 /// | `network` | `mlp` | the layers of encoder and decoder | [`NetworkConfig::NAMES`], or a table with its fields |
@@ -34,9 +35,11 @@ pub enum LogitsActivation {
 pub struct ModelConfig {
     /// Rows and columns of an image.
     pub image_shape: [usize; 2],
-    /// Categorical variables of a code.
+    /// What a code is.
+    pub code: Code,
+    /// Categorical variables of a code, or how many subsets.
     pub n_latents: usize,
-    /// Categories of each variable.
+    /// Categories of each variable; of no meaning for subsets.
     pub n_categories: usize,
     /// What follows the encoder's last layer.
     pub logits: LogitsActivation,
@@ -51,6 +54,7 @@ pub struct ModelConfig {
 #[serde(default, deny_unknown_fields)]
 struct Table {
     image_shape: Option<[usize; 2]>,
+    code: Code,
     n_latents: usize,
     n_categories: usize,
     logits: LogitsActivation,
@@ -64,10 +68,11 @@ struct Table {
 
 impl Default for Table {
     fn default() -> Self {
-        let ModelConfig { image_shape: _, n_latents, n_categories, logits, likelihood, network } =
+        let ModelConfig { code, n_latents, n_categories, logits, likelihood, network, .. } =
             ModelConfig::default();
         Self {
             image_shape: None,
+            code,
             n_latents,
             n_categories,
             logits,
@@ -84,6 +89,7 @@ impl From<Table> for ModelConfig {
         let one_row = table.n_pixels.map(|n_pixels| [1, n_pixels]);
         Self {
             image_shape: table.image_shape.or(one_row).unwrap_or([28, 28]),
+            code: table.code,
             n_latents: table.n_latents,
             n_categories: table.n_categories,
             logits: table.logits,
@@ -100,6 +106,7 @@ impl Default for ModelConfig {
     fn default() -> Self {
         Self {
             image_shape: [28, 28],
+            code: Code::Categories,
             n_latents: 30,
             n_categories: 10,
             logits: LogitsActivation::Linear,
@@ -128,6 +135,31 @@ impl ModelConfig {
         self.image_shape[0] * self.image_shape[1]
     }
 
+    /// The event of logits and codes.
+    pub(crate) fn code_dims(&self) -> Vec<usize> {
+        self.code.dims(self.code_shape())
+    }
+
+    /// What a code is, in words.
+    pub fn describe_code(&self) -> String {
+        let [n_latents, n] = self.code_shape();
+        match self.code {
+            Code::Categories => format!("{n_latents} latents of {n} categories"),
+            Code::Chain => format!("a chain of {n_latents} latents of {n} categories"),
+            Code::Subset { k, .. } => format!("{n_latents} subsets of {k} of {n} items"),
+        }
+    }
+
+    /// The same with names, for messages.
+    pub(crate) fn names_of_dims(&self) -> String {
+        let [n_latents, n] = self.code_shape();
+        match self.code {
+            Code::Categories => format!("n_latents = {n_latents}, n_categories = {n}"),
+            Code::Chain => format!("n_latents = {n_latents}, n_categories = {n}, {n}"),
+            Code::Subset { .. } => format!("n_latents = {n_latents}, n = {n}"),
+        }
+    }
+
     /// Values of an image after each layer of the encoder, from its pixels to its logits.
     ///
     /// # Errors
@@ -152,8 +184,9 @@ impl ModelConfig {
         // One category has nothing to choose: its logits get no gradient and its KL is zero.
         at_least("model.n_categories", 2, self.n_categories)?;
         let counted = |a: usize, b: usize| a.checked_mul(b).filter(|&n| n <= MOST_WEIGHTS);
-        let code_width =
-            counted(self.n_latents, self.n_categories).ok_or(Error::TooLarge { of: "the code" })?;
+        self.code.check()?;
+        let mut dims = self.code_dims().into_iter();
+        let code_width = dims.try_fold(1, counted).ok_or(Error::TooLarge { of: "the code" })?;
         counted(self.image_shape[0], self.image_shape[1])
             .ok_or(Error::TooLarge { of: "an image" })?;
         let sizes = Sizes { image_shape: self.image_shape, code_width };
@@ -195,7 +228,14 @@ impl ModelSettings for ModelConfig {
     }
 
     fn code_shape(&self) -> [usize; 2] {
-        [self.n_latents, self.n_categories]
+        match self.code {
+            Code::Subset { n, .. } => [self.n_latents, n],
+            _ => [self.n_latents, self.n_categories],
+        }
+    }
+
+    fn code(&self) -> Code {
+        self.code
     }
 
     fn image_shape(&self) -> [usize; 2] {

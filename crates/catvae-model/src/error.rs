@@ -33,6 +33,26 @@ pub enum Error {
         /// The number of convolutions.
         times: usize,
     },
+    /// A subset of no item, or of all, leaves nothing to choose.
+    #[error("model.code: a subset has from 1 to n - 1 of its n items, but k is {k} and n is {n}")]
+    SubsetSize {
+        /// Items of a subset.
+        k: usize,
+        /// Items to choose from.
+        n: usize,
+    },
+    /// A number is not one that a code can have there.
+    #[error("codes[{row}, {column}] is {value}, but must be {must}")]
+    CodeNumber {
+        /// The code.
+        row: usize,
+        /// The place in it.
+        column: usize,
+        /// The number.
+        value: i64,
+        /// What it must be.
+        must: String,
+    },
     /// An input tensor has another shape than the configuration says.
     #[error("{what} must have the shape {expected}, but has {actual:?}")]
     ShapeMismatch {

@@ -2,7 +2,7 @@
 //!
 //! An encoder maps an image to the logits of `n_latents` categorical variables with `n_categories` categories
 //! each. A mirrored decoder maps their one-hot samples, relaxed or exact, to the logits of the pixels. The
-//! prior over every latent is uniform (Jang et al. 2017; Maddison et al. 2017).
+//! prior over every latent is uniform (Jang et al. 2017; Maddison et al. 2017). Other [codes](Code) are a chain of categories and subsets.
 //!
 //! Three things can be chosen, each from a list with one file an entry: the kind of [network](NetworkConfig), the
 //! [likelihood](Likelihood), and the [layers](layer) that networks are made of. A model of one's own
@@ -34,6 +34,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod code;
 mod config;
 mod error;
 mod init;
@@ -45,6 +46,7 @@ mod parameters;
 mod prior;
 mod vae;
 
+pub use code::Code;
 pub use config::{LogitsActivation, ModelConfig};
 pub use error::{Error, Result};
 pub use init::uniform_within;

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 
-use candle_core::{D, DType, Device, Tensor};
-use gumbel_core::{Generator, log_prob};
+use candle_core::{DType, Device, Tensor};
+use gumbel_core::Generator;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Layered, Parameter, Result, kl_to_uniform_prior, log_uniform_prior};
+use crate::{Code, Error, Layered, Parameter, Result};
 
 /// The section `[model]` of a configuration file: what a model is built from.
 pub trait ModelSettings:
@@ -23,8 +23,13 @@ pub trait ModelSettings:
     /// What is wrong, by the name of the field.
     fn check(&self) -> Result<()>;
 
-    /// `[n_latents, n_categories]`.
+    /// `[n_latents, n_categories]`; for subsets, how many there are and their items.
     fn code_shape(&self) -> [usize; 2];
+
+    /// What a code is: independent categories, unless it is overridden.
+    fn code(&self) -> Code {
+        Code::Categories
+    }
 
     /// Rows and columns of the images.
     fn image_shape(&self) -> [usize; 2];
@@ -36,7 +41,8 @@ pub trait ModelSettings:
     }
 }
 
-/// A variational autoencoder whose code is `n_latents` variables of `n_categories` each.
+/// A variational autoencoder whose code is `n_latents` variables of `n_categories` each, or another [`Code`]: then logits and
+/// codes have its [dimensions](Code::dims) instead of `(n_latents, n_categories)`.
 ///
 /// [`CategoricalVae`](crate::CategoricalVae) is one. A model of one's own, in candle's operations, gets the
 /// trainer, checkpoints, resuming, metrics, evaluation and the estimator lab by implementing this.
@@ -86,7 +92,7 @@ pub trait Model: Debug + Sized + Send + Sync {
     /// # Errors
     /// Codes or images of another size.
     fn neg_log_likelihoods(&self, codes: &Tensor, images: &Tensor) -> Result<Tensor> {
-        let (n, _, _) = codes.dims3()?;
+        let n = codes.dim(0)?;
         let of_images = (0..images.dim(0)?).map(|i| {
             let image = images.narrow(0, i, 1)?.repeat((n, 1))?;
             Ok(self.neg_log_likelihood(codes, &image)?.detach())
@@ -111,7 +117,7 @@ pub trait Model: Debug + Sized + Send + Sync {
     /// # Errors
     /// Logits that are NaN.
     fn kl(&self, logits: &Tensor) -> Result<Tensor> {
-        kl_to_uniform_prior(logits)
+        self.settings().code().kl(logits)
     }
 
     /// `ln p(z) − ln q(z|x)` of exact codes, in nats; the prior is uniform, unless it is overridden.
@@ -122,8 +128,8 @@ pub trait Model: Debug + Sized + Send + Sync {
     /// # Errors
     /// Logits that are NaN.
     fn log_prior_over_posterior(&self, logits: &Tensor, z: &Tensor) -> Result<Tensor> {
-        let log_prior = log_uniform_prior(self.settings().code_shape());
-        Ok(log_prob(logits, z)?.sum(D::Minus1)?.affine(-1.0, log_prior)?)
+        let settings = self.settings();
+        settings.code().log_prior_over_posterior(settings.code_shape(), logits, z)
     }
 
     /// The model as layers over slices, where it is made of them: it then trains on the fast step of the CPU.

@@ -61,7 +61,7 @@ impl Model for CategoricalVae {
             [batch, n] if n == n_pixels => {
                 let parameters = self.encoder_parameters();
                 let logits = self.layered.encoder.forward(parameters, images)?;
-                Ok(logits.reshape((batch, self.config.n_latents, self.config.n_categories))?)
+                Ok(logits.reshape([&[batch], self.config.code_dims().as_slice()].concat())?)
             }
             _ => Err(Error::ShapeMismatch {
                 what: "images",
@@ -96,23 +96,22 @@ impl CategoricalVae {
     /// Logits of the pixels of p(x|z).
     ///
     /// # Shapes
-    /// - z: `(batch, n_latents, n_categories)`, rows on the simplex; output: `(batch, n_pixels)`.
+    /// - z: `(batch, n_latents, n_categories)`, or the [dimensions](crate::Code::dims) of another code; output: `(batch, n_pixels)`.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] when z has another number of latents or categories.
+    /// [`Error::ShapeMismatch`] when z has others.
     pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
-        let (n_latents, n_categories) = (self.config.n_latents, self.config.n_categories);
-        match *z.dims() {
-            [batch, l, k] if l == n_latents && k == n_categories => {
+        let code = self.config.code_dims();
+        match z.dims() {
+            [batch, event @ ..] if *event == code => {
                 let parameters = &self.parameters[self.encoder_parameters().len()..];
-                self.layered.decoder.forward(parameters, &z.reshape((batch, l * k))?)
+                let width = code.iter().product::<usize>();
+                self.layered.decoder.forward(parameters, &z.reshape((*batch, width))?)
             }
-            _ => Err(Error::ShapeMismatch {
+            actual => Err(Error::ShapeMismatch {
                 what: "z",
-                expected: format!(
-                    "(batch, n_latents = {n_latents}, n_categories = {n_categories})"
-                ),
-                actual: z.dims().to_vec(),
+                expected: format!("(batch, {})", self.config.names_of_dims()),
+                actual: actual.to_vec(),
             }),
         }
     }

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::{DType, Device, Tensor};
 use catvae_data::{Binarization, Dataset, ImageSet};
-use catvae_model::{ModelConfig, ModelSettings};
-use gumbel_core::TemperatureSchedule;
-use gumbel_core::estimators::{Estimator, MAX_CODES};
+use catvae_model::{Code, ModelConfig, ModelSettings};
+use gumbel_core::estimators::{Estimator, EstimatorState, Evaluation, MAX_CODES};
+use gumbel_core::{Generator, TemperatureSchedule};
 use serde::{Deserialize, Serialize};
 
 use crate::error::io;
@@ -100,12 +101,28 @@ section! {
 
 /// The section `[model]` is `catvae-model`'s; here are its flags.
 const MODEL: &[Setting] = &[
-    checked("model.n_latents", "latents", "N", "Categorical variables of a code", |c| {
-        &mut c.model.n_latents
-    }),
-    checked("model.n_categories", "categories", "K", "Categories of each variable", |c| {
-        &mut c.model.n_categories
-    }),
+    checked(
+        "model.code",
+        "code",
+        "NAME",
+        "What a code is: categories, each independent; chain, each dependent on the one before; or subset:k=10,n=20, subsets of k of n items, \
+         as many as --latents",
+        |c| &mut c.model.code,
+    ),
+    checked(
+        "model.n_latents",
+        "latents",
+        "N",
+        "Categorical variables of a code, or how many subsets",
+        |c| &mut c.model.n_latents,
+    ),
+    checked(
+        "model.n_categories",
+        "categories",
+        "K",
+        "Categories of each variable; of no meaning for subsets",
+        |c| &mut c.model.n_categories,
+    ),
     checked(
         "model.network",
         "network",
@@ -215,16 +232,23 @@ impl<M: ModelSettings> RunConfig<M> {
             let (field, range, value) = (value.0, "at most 2^63 - 1", value.1.to_string());
             return Err(Error::Setting { field, range, value });
         }
-        let [n_latents, n_categories] = self.model.code_shape();
+        let (code, shape) = (self.model.code(), self.model.code_shape());
+        if !takes(self.estimator, code)? {
+            let names = Estimator::ALL.into_iter().filter(|&e| takes(e, code).unwrap_or(false));
+            let names: Vec<_> = names.map(Estimator::name).collect();
+            let estimator = self.estimator.name();
+            return Err(Error::EstimatorOfCode { estimator, code: code.to_string(), names });
+        }
+        let n_categories = shape[1];
         if self.estimator == Estimator::DisArm && n_categories != 2 {
             let (field, value) = ("model.n_categories", n_categories.to_string());
             return Err(Error::Setting { field, range: "2 for the estimator `disarm`", value });
         }
         if self.estimator == Estimator::Enumeration {
-            let exponent = u32::try_from(n_latents).unwrap_or(u32::MAX);
-            let n_codes = n_categories.checked_pow(exponent);
+            let (base, exponent) = code.count(shape);
+            let n_codes = base.checked_pow(u32::try_from(exponent).unwrap_or(u32::MAX));
             if n_codes.is_none_or(|n| n > MAX_CODES) {
-                return Err(Error::TooManyCodes { n_latents, n_categories });
+                return Err(Error::TooManyCodes { base, exponent });
             }
         }
         if let Some(Provenance { image_shape: [rows, cols], .. }) = self.provenance
@@ -374,6 +398,34 @@ impl<M: ModelSettings> RunConfig<M> {
             test_sha256: test,
         });
         Ok(dataset)
+    }
+}
+
+/// Whether the estimator can make a gradient for codes of this kind: it is tried at a small one.
+pub(crate) fn takes(estimator: Estimator, code: Code) -> Result<bool> {
+    let (code, shape) = match code {
+        Code::Categories => return Ok(true),
+        Code::Chain => (Code::Chain, [2, 2]),
+        Code::Subset { .. } => (Code::Subset { k: 1, n: 2 }, [2, 2]),
+    };
+    // Its parameters decide nothing, and may be large.
+    let estimator = Estimator::ALL.into_iter().find(|e| e.name() == estimator.name());
+    let dims = [&[1], code.dims(shape).as_slice()].concat();
+    let logits = Tensor::zeros(dims, DType::F32, &Device::Cpu)?;
+    let (state, generator) = (&mut EstimatorState::default(), &mut Generator::new(0));
+    let mut tried = || {
+        let estimator = estimator.unwrap_or_default();
+        let (structure, tau) = (code.structure(), 1.0.into());
+        let proposal = estimator.propose_on(&structure, &logits, &tau, state, generator)?;
+        let loss = logits.flatten_all()?.narrow(0, 0, 1)?;
+        let evaluation = Evaluation { loss, gradient: Some(logits.clone()) };
+        let evaluations = vec![evaluation; proposal.points().len()];
+        proposal.combine(&evaluations, state)
+    };
+    match tried() {
+        Ok(_) => Ok(true),
+        Err(gumbel_core::Error::UnsupportedStructure { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

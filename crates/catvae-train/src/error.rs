@@ -91,14 +91,27 @@ pub enum Error {
     },
     /// The estimator visits every code, and there are too many.
     #[error(
-        "the estimator `enumeration` visits every code, and {n_categories}^{n_latents} codes are more than \
+        "the estimator `enumeration` visits every code, and {base}^{exponent} codes are more than \
          {MAX_CODES}: take fewer latents or categories, or another estimator"
     )]
     TooManyCodes {
-        /// `model.n_latents`.
-        n_latents: usize,
-        /// `model.n_categories`.
-        n_categories: usize,
+        /// Values of a latent.
+        base: usize,
+        /// How many latents there are.
+        exponent: usize,
+    },
+    /// The estimator is not made for this kind of code.
+    #[error(
+        "the estimator `{estimator}` takes categories, but model.code is `{code}`; there choose one of: {}",
+        names.join(", ")
+    )]
+    EstimatorOfCode {
+        /// The estimator's name.
+        estimator: &'static str,
+        /// `model.code`.
+        code: String,
+        /// Those that take it.
+        names: Vec<&'static str>,
     },
     /// A resume would end before the point where the run is.
     #[error(

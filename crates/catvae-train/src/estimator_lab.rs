@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, Var};
 use catvae_data::{Batches, Binarization, ImageSet};
-use catvae_model::{Model, ModelSettings};
+use catvae_model::{Code, Model, ModelSettings};
 use gumbel_core::Generator;
-use gumbel_core::estimators::{Estimator, EstimatorState, all_codes, expected_loss};
+use gumbel_core::estimators::{Estimator, EstimatorState, Evaluation, all_codes, expected_loss};
 use serde::Serialize;
 
 use crate::{Error, Result};
@@ -21,7 +21,7 @@ const WARM_UP: usize = 20;
 /// A trained model whose codes can all be decoded, some images, and the exact gradient there.
 ///
 /// The loss is the decoder's negative log-likelihood, in nats, and the gradient is that with respect to the logits of
-/// the posterior, `(n_images, n_latents, n_categories)`; the KL term has no need of an estimator. Norms and
+/// the posterior, `(n_images, n_latents, n_categories)` or the [dimensions](Code::dims) of another code; the KL term has no need of an estimator. Norms and
 /// cosines are over the whole gradient, images and all, as in the measurements of ReinMax (Liu et al. 2023).
 pub struct EstimatorLab<'a, M> {
     model: &'a M,
@@ -92,7 +92,7 @@ impl<'a, M: Model> EstimatorLab<'a, M> {
         match estimator {
             Estimator::DisArm => self.model.settings().code_shape()[1] == 2,
             Estimator::Enumeration => false,
-            _ => true,
+            _ => crate::config::takes(estimator, self.model.settings().code()).unwrap_or(false),
         }
     }
 
@@ -140,7 +140,7 @@ impl<'a, M: Model> EstimatorLab<'a, M> {
         })
     }
 
-    /// One draw of the gradient, `(n_images, n_latents, n_categories)`.
+    /// One draw of the gradient, in the shape of the logits.
     fn draw(
         &self,
         estimator: Estimator,
@@ -151,8 +151,9 @@ impl<'a, M: Model> EstimatorLab<'a, M> {
         let logits = Var::from_tensor(&self.logits)?;
         let mut loss =
             |z: &Tensor| -> Result<Tensor> { Ok(self.model.neg_log_likelihood(z, &self.images)?) };
-        let objective =
-            estimator.objective(state, logits.as_tensor(), temperature, generator, &mut loss)?;
+        let structure = self.model.settings().code().structure();
+        let at = (logits.as_tensor(), temperature.into());
+        let objective = estimator.objective_on(&structure, state, at, generator, &mut loss)?;
         let mut gradients = objective.surrogate.sum_all()?.backward()?;
         let gradient = gradients.remove(logits.as_tensor());
         gradient.ok_or_else(|| Error::NoGradient { parameter: "the latent logits".to_owned() })
@@ -161,8 +162,15 @@ impl<'a, M: Model> EstimatorLab<'a, M> {
 
 /// The gradient of the summed expected loss with respect to the logits, in f64.
 fn exact_gradient<M: Model>(model: &M, images: &Tensor, logits: &Tensor) -> Result<Vec<f64>> {
-    let (_, n_latents, n_categories) = logits.dims3()?;
-    let codes = all_codes(n_latents, n_categories, logits.dtype(), logits.device())?;
+    let code = model.settings().code();
+    let structure = code.structure();
+    let codes = match code {
+        Code::Categories => {
+            let [n_latents, n_categories] = model.settings().code_shape();
+            all_codes(n_latents, n_categories, logits.dtype(), logits.device())?
+        }
+        _ => structure.codes(logits)?,
+    };
     let n_codes = codes.dim(0)?;
     let mut losses = Vec::new();
     for start in (0..n_codes).step_by(CHUNK) {
@@ -170,7 +178,16 @@ fn exact_gradient<M: Model>(model: &M, images: &Tensor, logits: &Tensor) -> Resu
         losses.push(model.neg_log_likelihoods(&chunk, images)?);
     }
     let losses = Tensor::cat(&losses, 1)?.to_dtype(DType::F64)?;
-    let logits = Var::from_tensor(&logits.to_dtype(DType::F64)?)?;
+    let logits = logits.to_dtype(DType::F64)?;
+    if code != Code::Categories {
+        let (state, g) = (&mut EstimatorState::default(), &mut Generator::new(0));
+        let all = Estimator::Enumeration.propose_on(&structure, &logits, &1.0.into(), state, g)?;
+        let of_code =
+            |code| Ok(Evaluation { loss: losses.narrow(1, code, 1)?.squeeze(1)?, gradient: None });
+        let evaluations = (0..n_codes).map(of_code).collect::<Result<Vec<_>>>()?;
+        return to_f64(&all.combine(&evaluations, state)?);
+    }
+    let logits = Var::from_tensor(&logits)?;
     let expected = expected_loss(logits.as_tensor(), &losses)?;
     let mut gradients = expected.sum_all()?.backward()?;
     let gradient = gradients.remove(logits.as_tensor());

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 
 use candle_core::{D, DType, Device, Tensor};
 use catvae_data::{Batches, Binarization, ImageSet};
-use catvae_model::Model;
-use gumbel_core::{Generator, sample_one_hot};
+use catvae_model::{Model, ModelSettings};
+use gumbel_core::Generator;
 use serde::Serialize;
 
 use crate::Result;
@@ -26,7 +26,7 @@ pub struct Evaluation {
     pub standard_error: Option<f64>,
 }
 
-/// Evaluates with `n_draws` exact one-hot samples per image.
+/// Evaluates with `n_draws` exact samples per image.
 ///
 /// # Errors
 /// Images of another width than the model's; logits that are NaN.
@@ -107,12 +107,13 @@ pub fn importance_weighted_bound<M: Model>(
     generator: &mut Generator,
     mut on_batch: impl FnMut(usize),
 ) -> Result<f64> {
+    let structure = model.settings().code().structure();
     let (mut total, mut n_done) = (0.0, 0);
     for_each_batch(images, binarization, device, |images| {
         let latent_logits = model.encode(images)?.detach();
         let mut log_sums = vec![LogSumExp::default(); images.dim(0)?];
         for _ in 0..n_samples.get() {
-            let z = sample_one_hot(&latent_logits, D::Minus1, generator)?;
+            let z = structure.sample(&latent_logits, generator)?;
             let nll = model.neg_log_likelihood(&z, images)?.detach();
             let log_weights = (model.log_prior_over_posterior(&latent_logits, &z)? - nll)?;
             let log_weights = log_weights.to_dtype(DType::F64)?.to_vec1::<f64>()?;

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use catvae_data::{Batches, Binarization, ImageSet};
-use catvae_model::{Model, ModelSettings};
+use catvae_model::{Code, Model, ModelSettings};
 use serde::Serialize;
 
 use crate::Result;
@@ -14,10 +14,15 @@ const DEAD_BELOW: f64 = 0.01;
 const WIDEST_FOR_PAIRS: usize = 2048;
 
 /// Statistics of the posterior q(z|x) over images x, exact sums over categories, in nats.
+///
+/// For codes whose variables depend on each other they are those of its [parts](Code::parts): the label of each step of a chain, each item of a
+/// subset, by their marginal probabilities.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LatentStatistics {
     /// Images that were looked at.
     pub n_images: usize,
+    /// KL from the posterior of the whole code to the uniform prior, mean over images.
+    pub kl: f64,
     /// One entry a latent.
     pub latents: Vec<LatentUse>,
     /// I(z_n; z_m), `(n_latents, n_latents)`; the entropy of the use where n = m. Absent where
@@ -33,7 +38,7 @@ pub struct LatentUse {
     pub usage: Vec<f64>,
     /// `exp` of the entropy of `usage`: how many categories are in use, from 1 to `n_categories`.
     pub perplexity: f64,
-    /// KL from the posterior to the uniform prior, mean over images.
+    /// KL from the posterior to the prior, mean over images.
     pub kl: f64,
     /// Entropy of the posterior, mean over images.
     pub entropy: f64,
@@ -70,15 +75,33 @@ pub fn latent_statistics<M: Model>(
     device: &Device,
 ) -> Result<LatentStatistics> {
     let n_classes = images.labels().map(|l| l.iter().max().map_or(0, |&m| usize::from(m) + 1));
-    let mut sums = Sums::new(model.settings().code_shape(), n_classes);
+    let (code, shape) = (model.settings().code(), model.settings().code_shape());
+    let mut sums = Sums::new(code.parts(shape), n_classes);
+    let mut kl = 0.0;
     let batches =
         Batches { batch_size: BATCH, shuffle_seed: None, binarization: fixed(binarization) };
     for batch in batches.epoch(images, 0, 0) {
         let shape = (batch.len, images.pixels_per_image());
         let logits = model.encode(&Tensor::from_vec(batch.images, shape, device)?)?.detach();
-        sums.add(&logits.flatten_all()?.to_vec1::<f32>()?, &batch.labels)?;
+        let parts = code.log_parts(&logits)?;
+        sums.add(&parts.flatten_all()?.to_vec1::<f32>()?, &batch.labels)?;
+        if code != Code::Categories {
+            kl += code.kl(&logits)?.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
+        }
     }
-    Ok(sums.finish())
+    let mut found = sums.finish();
+    if let Code::Subset { k, n } = code {
+        // Under the prior an item is in its subset with probability k / n.
+        let chosen = k as f64 / n as f64;
+        for item in &mut found.latents {
+            let cross = item.usage[0] * (1.0 - chosen).ln() + item.usage[1] * chosen.ln();
+            item.kl = -cross - item.entropy;
+        }
+    }
+    if code != Code::Categories {
+        found.kl = kl / found.n_images.max(1) as f64;
+    }
+    Ok(found)
 }
 
 /// Sums over images.
@@ -174,7 +197,8 @@ impl Sums {
             (0..self.n_latents).map(row).collect()
         };
         let information_between = self.pairs.map(between);
-        LatentStatistics { n_images: self.n_images, latents, information_between }
+        let kl = latents.iter().map(|latent| latent.kl).sum();
+        LatentStatistics { n_images: self.n_images, kl, latents, information_between }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The objectives: relaxed, which is trained on, and unrelaxed, which is the true one.
 
-use candle_core::{D, Tensor};
-use catvae_model::Model;
+use candle_core::Tensor;
+use catvae_model::{Model, ModelSettings};
+use gumbel_core::Generator;
 use gumbel_core::estimators::{Estimator, EstimatorState};
-use gumbel_core::{Generator, sample_one_hot};
 
 use crate::{Error, Result};
 
@@ -11,14 +11,14 @@ use crate::{Error, Result};
 /// with the logits that they were computed from.
 ///
 /// Whether it is the *relaxed* or the *unrelaxed* objective depends on the sample that was decoded: a relaxed
-/// one, or an exact one-hot one. The KL term is the analytic one of the categorical posterior in both.
+/// one, or an exact one. The KL term is the exact one of the posterior in both.
 #[derive(Clone, Debug)]
 pub struct Objective {
     /// Negative log-likelihood of the pixels, scalar.
     pub bce: Tensor,
     /// KL from the posterior to the prior, scalar.
     pub kl: Tensor,
-    /// Logits of the posterior, `(batch, n_latents, n_categories)`.
+    /// Logits of the posterior, `(batch, n_latents, n_categories)` for categories.
     pub latent_logits: Tensor,
 }
 
@@ -45,10 +45,10 @@ impl Objective {
     ) -> Result<Self> {
         let latent_logits = model.encode(images)?;
         let mut nll = |z: &Tensor| -> Result<Tensor> { Ok(model.neg_log_likelihood(z, images)?) };
-        let objective = estimator.objective::<Error>(
+        let objective = estimator.objective_on::<Error>(
+            &model.settings().code().structure(),
             state,
-            &latent_logits,
-            temperature,
+            (&latent_logits, temperature.into()),
             generator,
             &mut nll,
         )?;
@@ -56,7 +56,7 @@ impl Objective {
         Ok(Self { bce: objective.surrogate.mean(0)?, kl, latent_logits })
     }
 
-    /// The unrelaxed objective at given logits: an exact one-hot sample into the decoder.
+    /// The unrelaxed objective at given logits: an exact sample into the decoder.
     ///
     /// # Errors
     /// Logits that are NaN.
@@ -66,7 +66,7 @@ impl Objective {
         latent_logits: Tensor,
         generator: &mut Generator,
     ) -> Result<Self> {
-        let z = sample_one_hot(&latent_logits, D::Minus1, generator)?;
+        let z = model.settings().code().structure().sample(&latent_logits, generator)?;
         let bce = model.neg_log_likelihood(&z, images)?.mean(0)?;
         let kl = model.kl(&latent_logits)?.mean(0)?;
         Ok(Self { bce, kl, latent_logits })

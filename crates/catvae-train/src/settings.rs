@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use catvae_data::Binarization;
-use catvae_model::{Likelihood, LogitsActivation, NetworkConfig};
+use catvae_model::{Code, Likelihood, LogitsActivation, NetworkConfig};
 use gumbel_core::estimators::Estimator;
 use serde::de::DeserializeOwned;
 
@@ -162,6 +162,21 @@ impl Field for Estimator {
 
     fn names(&self) -> Vec<&'static str> {
         Self::ALL.map(Self::name).into()
+    }
+}
+
+impl Field for Code {
+    fn read(&mut self, text: &str) -> std::result::Result<(), String> {
+        *self = text.parse()?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        Self::NAMES.to_vec()
     }
 }
 

@@ -492,7 +492,7 @@ fn layer_step<M: Model>(model: &M, device: &Device) -> Option<LayerStep> {
 mod tests {
     use candle_core::Tensor;
     use catvae_data::digits_with;
-    use catvae_model::{Conv, Likelihood, LogitsActivation, ModelConfig, Parameter, Vgg};
+    use catvae_model::{Code, Conv, Likelihood, LogitsActivation, ModelConfig, Parameter, Vgg};
     use gumbel_core::estimators::Estimator;
 
     use super::*;
@@ -623,6 +623,26 @@ mod tests {
                 c.model.logits = LogitsActivation::Relu;
                 c.training.clip_gradient_norm = Some(3.0);
             });
+        }
+        for code in [Code::Chain, Code::Subset { k: 3, n: 6 }] {
+            let small = |c: &mut TrainConfig| {
+                c.model = ModelConfig { code, ..ModelConfig::mlp([28, 28], &[23], [2, 3]) };
+            };
+            let mut n_taken = 0;
+            for estimator in Estimator::ALL.into_iter().filter(smooth) {
+                let mut config = TrainConfig { estimator, ..TrainConfig::default() };
+                small(&mut config);
+                match config.check() {
+                    Err(crate::Error::EstimatorOfCode { .. }) => continue,
+                    checked => checked.unwrap(),
+                }
+                n_taken += 1;
+                assert_same(&format!("{code}, {estimator}"), |c| {
+                    small(c);
+                    c.estimator = estimator;
+                });
+            }
+            assert_eq!(n_taken, 6, "{code}");
         }
         assert_same("no hidden layer", |c| c.model = ModelConfig::mlp([28, 28], &[], [5, 7]));
         let conv = || Conv { channels: vec![3, 5], hidden: vec![17] }.into();

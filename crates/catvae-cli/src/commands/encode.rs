@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
 use catvae_data::codes::{Array, Values, npz_bytes};
-use catvae_model::Model;
-use gumbel_core::{Generator, gumbel_max, one_hot};
+use catvae_model::{Model, ModelSettings};
+use gumbel_core::Generator;
 
 use crate::args::EncodeArgs;
 use crate::grid::{prepare, write_file};
@@ -23,28 +23,28 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let mut run = OpenRun::open(&args.run.run, args.run.checkpoint, &device)?;
     let images = run.images(&args.run, args.part)?;
     let mut generator = Generator::new(args.seed);
-    let mut codes: Vec<u32> = Vec::with_capacity(images.len() * run.config.model.n_latents);
+    let (code, code_shape) = (run.config.model.code, run.config.model.code_shape());
+    let (structure, width) = (code.structure(), code.width(code_shape));
+    let mut codes: Vec<u32> = Vec::with_capacity(images.len() * width);
     let (mut posterior, mut losses): (Vec<f32>, Vec<f32>) = Default::default();
     for batch in pictures::batches(&images, BATCH, run.config.data.binarization) {
         let shape = (batch.len, images.pixels_per_image());
         let input = Tensor::from_vec(batch.images, shape, &device)?;
         let logits = run.model.encode(&input)?.detach();
         if args.posterior {
-            let weights = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
-            let probabilities = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
-            posterior.extend(probabilities.flatten_all()?.to_vec1::<f32>()?);
+            posterior.extend(code.posterior(&logits)?.flatten_all()?.to_vec1::<f32>()?);
         }
-        let batch = match args.sampled {
-            true => gumbel_max(&logits, D::Minus1, &mut generator)?,
-            false => logits.argmax(D::Minus1)?,
+        let z = match args.sampled {
+            true => structure.sample(&logits, &mut generator)?,
+            false => structure.solve(&logits)?,
         };
         if args.posterior {
-            let z = one_hot(&batch, run.config.model.n_categories, DType::F32)?;
             losses.extend(run.model.neg_log_likelihood(&z, &input)?.to_vec1::<f32>()?);
         }
+        let batch = code.numbers(&z)?;
         codes.extend(batch.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?);
     }
-    let shape = vec![images.len(), run.config.model.n_latents];
+    let shape = vec![images.len(), width];
     let codes = Values::I64(codes.into_iter().map(i64::from).collect());
     let mut arrays = vec![Array { name: "codes", shape: shape.clone(), values: codes }];
     if let Some(labels) = images.labels() {
@@ -55,7 +55,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     if args.posterior {
         let values = Values::F32(losses);
         arrays.push(Array { name: "neg_log_likelihood", shape: vec![images.len()], values });
-        let shape = vec![shape[0], shape[1], run.config.model.n_categories];
+        let shape = vec![images.len(), code_shape[0], code_shape[1]];
         arrays.push(Array { name: "posterior", shape, values: Values::F32(posterior) });
     }
     write_file(&out, &npz_bytes(&arrays)?)?;

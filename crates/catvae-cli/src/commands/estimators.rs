@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use catvae_model::{CategoricalVae, Model};
+use catvae_model::{CategoricalVae, Model, ModelSettings};
 use catvae_train::{EstimatorLab, EstimatorMeasurement, stream};
 use gumbel_core::Generator;
 use gumbel_core::estimators::Estimator;
@@ -50,8 +50,9 @@ pub(crate) fn estimators(args: &EstimatorsArgs) -> Result<ExitCode> {
         let config = run.model.settings();
         let object = serde_json::json!({
             "step": run.step,
-            "n_latents": config.n_latents,
-            "n_categories": config.n_categories,
+            "code": config.code.to_string(),
+            "n_latents": config.code_shape()[0],
+            "n_categories": config.code_shape()[1],
             "n_images": images.len(),
             "samples": args.samples,
             "seed": args.seed,
@@ -79,8 +80,10 @@ fn introduce(
 ) {
     let config = run.model.settings();
     print_line(&format!(
-        "{} latents x {} categories, model of step {}, {n_images} images, {} draws of the gradient of the cross-entropy",
-        config.n_latents, config.n_categories, run.step, args.samples
+        "{}, model of step {}, {n_images} images, {} draws of the gradient of the cross-entropy",
+        config.describe_code(),
+        run.step,
+        args.samples
     ));
     print_line(&format!(
         "with respect to the logits, against the exact one ({:.0} ms). τ = {} where there is one.\n",

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
+use catvae_model::Code;
 use catvae_train::RunDir;
 use serde_json::json;
 
@@ -31,9 +32,15 @@ pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
     if matches!(args.format, Format::Safetensors | Format::Hf) {
         write(WEIGHTS, &weights()?)?;
     }
-    if matches!(args.format, Format::Onnx | Format::Hf) {
-        write("encoder.onnx", &onnx::encoder(&run.model)?)?;
-        write("decoder.onnx", &onnx::decoder(&run.model)?)?;
+    match (args.format, onnx::encoder(&run.model)) {
+        (Format::Onnx | Format::Hf, Ok(encoder)) => {
+            write("encoder.onnx", &encoder)?;
+            write("decoder.onnx", &onnx::decoder(&run.model)?)?;
+        }
+        (Format::Onnx, Err(error)) => return Err(error),
+        // The rest of the folder is worth having.
+        (Format::Hf, Err(error)) => warn(&format!("warning: no ONNX files are written: {error:#}")),
+        (Format::Safetensors | Format::Html, _) => {}
     }
     if args.format == Format::Hf {
         let config = serde_json::to_string_pretty(&run.config.model)?;
@@ -101,15 +108,21 @@ fn card(run: &OpenRun) -> Result<String> {
         );
     }
     let [rows, cols] = run.image_shape()?;
+    let (tag, page, graphs) = match config.model.code {
+        Code::Categories => (
+            "- onnx\n",
+            "| `index.html` | the explorer: open it in a browser |\n",
+            "| `encoder.onnx` | pixels in [0, 1] to logits, probabilities and the most probable codes, which are no samples |\n| \
+             `decoder.onnx` | codes to logits and means of the pixels |\n",
+        ),
+        Code::Chain | Code::Subset { .. } => ("", "", ""),
+    };
     Ok(format!(
-        "---\nlibrary_name: catvae\ntags:\n- categorical-vae\n- discrete-latents\n- gumbel-softmax\n- onnx\n{results}---\n\n# A \
-         categorical VAE\n\nImages of {rows} x {cols} pixels as {} choices of {} categories each; {} network, {} pixels, trained on \
-         {} with `{}`, seed {}.\n{sentence}\n| file | is |\n|---|---|\n| `index.html` | the explorer: open it in a browser |\n| \
-         `model.safetensors`, `config.json` | weights with PyTorch's names and layouts, and what they belong to |\n| `encoder.onnx` | \
-         pixels in [0, 1] to logits, probabilities and the most probable codes, which are no samples |\n| `decoder.onnx` | codes to \
-         logits and means of the pixels |\n\n## Settings\n\n```toml\n{}```\n",
-        config.model.n_latents,
-        config.model.n_categories,
+        "---\nlibrary_name: catvae\ntags:\n- categorical-vae\n- discrete-latents\n- gumbel-softmax\n{tag}{results}---\n\n# A \
+         categorical VAE\n\nImages of {rows} x {cols} pixels as {}; {} network, {} pixels, trained on \
+         {} with `{}`, seed {}.\n{sentence}\n| file | is |\n|---|---|\n{page}| \
+         `model.safetensors`, `config.json` | weights with PyTorch's names and layouts, and what they belong to |\n{graphs}\n## Settings\n\n```toml\n{}```\n",
+        config.model.describe_code(),
         config.model.network.name(),
         config.model.likelihood.name(),
         dataset,

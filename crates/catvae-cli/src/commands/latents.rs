@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use catvae_model::Code;
 use catvae_train::{LatentUse, latent_statistics};
 
 use crate::args::{LatentsArgs, Part};
@@ -30,6 +31,12 @@ pub(crate) fn latents(args: &LatentsArgs) -> Result<ExitCode> {
         "{} images, model of step {}; nats, means over images\n",
         found.n_images, run.step
     ));
+    if let Code::Subset { n, .. } = run.config.model.code {
+        print_line(&format!(
+            "A latent is an item: whether it is in its subset. Subset 0 has 0 to {}.\n",
+            n - 1
+        ));
+    }
     print_line("  latent   perplexity      KL   entropy   I(z; image)   I(z; label)");
     let mut order: Vec<(usize, &LatentUse)> = found.latents.iter().enumerate().collect();
     order.sort_by(|a, b| b.1.information.total_cmp(&a.1.information));
@@ -37,10 +44,10 @@ pub(crate) fn latents(args: &LatentsArgs) -> Result<ExitCode> {
         print_line(&line(i, latent));
     }
     let n_dead = found.latents.iter().filter(|latent| latent.is_dead()).count();
-    let total: f64 = found.latents.iter().map(|latent| latent.kl).sum();
     print_line(&format!(
-        "\n{n_dead} of {} are dead; KL of the code {total:.3}",
-        found.latents.len()
+        "\n{n_dead} of {} are dead; KL of the code {:.3}",
+        found.latents.len(),
+        found.kl
     ));
     if let Some(path) = &args.out {
         print_line(&format!("{}", path.display()));

@@ -329,7 +329,7 @@ fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) -> Result<()
     let widths = config.model.encoder_widths()?;
     let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
     print_line(&format!(
-        "{}: {} training{} and {} test images; network {} {} ({} latents of {} categories) and back, \
+        "{}: {} training{} and {} test images; network {} {} ({}) and back, \
          at least {} of memory",
         dataset.name,
         dataset.train.len(),
@@ -337,8 +337,7 @@ fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) -> Result<()
         dataset.test.len(),
         config.model.network.name(),
         widths.join("-"),
-        config.model.n_latents,
-        config.model.n_categories,
+        config.model.describe_code(),
         memory::shown(memory::least(config, dataset.train.len())?)
     ));
     print_line(&format!(
@@ -360,7 +359,10 @@ fn say_where_all_lies(path: &Path) {
         ("checkpoints/", "the model (PyTorch's names and layouts) and the optimiser"),
         ("config.toml", "repeats this run: catvae train --config"),
     ] {
-        print_line(&format!("  {name:<27} {what}"));
+        // The page shows categories only.
+        if path.join(name).exists() {
+            print_line(&format!("  {name:<27} {what}"));
+        }
     }
     if let Ok(run) = Listed::read(path)
         && let Some(best) = run.best().filter(|_| run.config.training.keep_best)

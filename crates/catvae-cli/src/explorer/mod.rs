@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use catvae_data::{Binarization, ImageSet};
-use catvae_model::CategoricalVae;
+use catvae_model::{CategoricalVae, Code};
 use catvae_train::{RunDir, TrainConfig, latent_statistics};
 use serde_json::{Value, json};
 
@@ -59,6 +59,10 @@ pub(crate) fn write(
     path: &Path,
 ) -> Result<()> {
     let first = exhibits.first().context("there is no run to show")?;
+    for Exhibit { config, .. } in exhibits {
+        let code = config.model.code;
+        ensure!(code == Code::Categories, "the explorer shows codes of categories, not `{code}`");
+    }
     let binarization = first.config.data.binarization;
     let runs = exhibits.iter().map(|exhibit| exhibit.json(images, device));
     let runs = runs.collect::<Result<Vec<_>>>()?;

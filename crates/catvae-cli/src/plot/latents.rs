@@ -141,7 +141,7 @@ mod tests {
     fn every_latent_has_its_cells_and_bars() {
         let latents = vec![latent([1.0, 0.0], 0.25), latent([0.0, 1.0], 0.5)];
         let information_between = Some(vec![vec![0.5, 4.0], vec![4.0, 0.5]]);
-        let found = LatentStatistics { n_images: 4, latents, information_between };
+        let found = LatentStatistics { n_images: 4, kl: 0.0, latents, information_between };
         let picture = Picture::of(|path| draw_latents("a run", &found, path)).unwrap();
         // Two cells of use, two of pairs, and bars of full and half length.
         let height = ROW_HEIGHT - 2.0;
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn too_many_to_draw_is_an_error_that_says_the_limit() {
         let latents = vec![latent([1.0, 0.0], 0.0); 401];
-        let found = LatentStatistics { n_images: 1, latents, information_between: None };
+        let found = LatentStatistics { n_images: 1, kl: 0.0, latents, information_between: None };
         let error =
             draw_latents("a run", &found, Path::new("never written")).unwrap_err().to_string();
         assert!(error.contains("401") && error.contains("400"), "{error}");

@@ -40,6 +40,7 @@ fn affordable(mut config: TrainConfig) -> TrainConfig {
     (config.model.n_latents, config.model.n_categories) = (2, 2);
     let training = &mut config.training;
     training.epochs = 1;
+    training.eval_draws = training.eval_draws % 3 + 1;
     training.batch_size = training.batch_size.clamp(64, 1 << 20);
     training.checkpoint_every = training.checkpoint_every.max(4);
     // A step must not leave the numbers of f32, which would rightly end the run.

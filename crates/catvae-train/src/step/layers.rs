@@ -7,11 +7,10 @@
 
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
-use catvae_model::{Layered, Model, ModelSettings, Parameter, Tape};
+use candle_core::{Device, Tensor, Var};
+use catvae_model::{Code, Layered, Model, ModelSettings, Parameter, Tape};
 use gumbel_core::estimators::{Evaluation, Point, Weight};
 use gumbel_core::op::read_slices;
-use gumbel_core::{Generator, sample_one_hot};
 use gumbel_kernels::{kl_to_uniform, largest_magnitude};
 use rayon::prelude::*;
 
@@ -33,7 +32,8 @@ pub(crate) struct LayerStep {
     gradient: Vec<f32>,
     /// Of the KL, for the logits.
     d_kl: Vec<f32>,
-    kl_of_latents: Vec<f32>,
+    /// Of each latent for categories, of each image for other codes.
+    kl: Vec<f32>,
     nll_of_rows: Vec<f32>,
     times: StepTimes,
 }
@@ -58,7 +58,7 @@ impl LayerStep {
         self.times.steps += 1;
         let parameters = model.parameters();
         let (loss, may_overflow) = with_values(&parameters, |values| {
-            self.forward_backward(model.settings().code_shape(), layered, values, &mut request)
+            self.forward_backward(model.settings(), layered, values, &mut request)
         })?;
         loss.check()?;
         if may_overflow && !largest_magnitude(&self.gradient).is_finite() {
@@ -79,7 +79,7 @@ impl LayerStep {
     /// The objectives, and the gradient of the one that is trained on; whether that might not be finite.
     fn forward_backward(
         &mut self,
-        [n_latents, n_categories]: [usize; 2],
+        settings: &impl ModelSettings,
         layered: &Layered,
         values: &[&[f32]],
         request: &mut Request,
@@ -91,19 +91,17 @@ impl LayerStep {
         let (d_encoder, d_decoder) = self.gradient.split_at_mut(encoder.n_parameters());
         let (images, batch) = (request.images, request.batch);
         let times = &mut self.times;
+        let (code, shape) = (settings.code(), settings.code_shape());
+        let structure = code.structure();
 
         timed(&mut times.forward, || self.encoder.forward(encoder, of_encoder, batch, images))?;
-        let logits_shape = (batch, n_latents, n_categories);
+        let logits_shape = [&[batch], code.dims(shape).as_slice()].concat();
         let logits = Tensor::from_slice(self.encoder.output().0, logits_shape, &Device::Cpu)?;
         let proposal = timed(&mut times.sampling, || {
-            request.estimator.propose(&logits, request.temperature, request.state, request.noise)
+            let tau = request.temperature.into();
+            request.estimator.propose_on(&structure, &logits, &tau, request.state, request.noise)
         })?;
-        self.d_kl.resize(logits.elem_count(), 0.0);
-        self.kl_of_latents.resize(batch * n_latents, 0.0);
-        timed(&mut times.losses, || {
-            let (kl, d_kl) = (&mut self.kl_of_latents, &mut self.d_kl);
-            kl_to_uniform(n_categories, 1.0, self.encoder.output().0, kl, d_kl)
-        })?;
+        timed(&mut times.losses, || kl(code, shape, &logits, &mut self.kl, &mut self.d_kl))?;
 
         let mut evaluations = Vec::with_capacity(proposal.points().len());
         let mut nll = 0.0;
@@ -158,7 +156,8 @@ impl LayerStep {
             Some(noise) => {
                 let of_images = &mut self.nll_of_rows;
                 let tape = &mut self.unrelaxed_decoder;
-                Some(unrelaxed(tape, of_images, layered, of_decoder, images, &logits, noise)?)
+                let z = structure.sample(&logits, noise)?;
+                Some(unrelaxed(tape, of_images, layered, of_decoder, images, &z)?)
             }
             None => None,
         };
@@ -179,7 +178,7 @@ impl LayerStep {
         })?;
         may_overflow |= self.encoder.may_overflow(encoder, images, 1);
 
-        let kl = self.kl_of_latents.iter().map(|&x| f64::from(x)).sum::<f64>();
+        let kl = self.kl.iter().map(|&x| f64::from(x)).sum::<f64>();
         let n_images = batch as f64;
         let loss = StepLoss { bce: nll / n_images, kl: kl / n_images, bce_unrelaxed, untimed };
         Ok((loss, may_overflow))
@@ -197,6 +196,30 @@ impl LayerStep {
         }
         "a gradient is not finite".to_owned()
     }
+}
+
+/// The KL term and its gradient.
+fn kl(
+    code: Code,
+    [n_latents, n_categories]: [usize; 2],
+    logits: &Tensor,
+    kl: &mut Vec<f32>,
+    d_kl: &mut Vec<f32>,
+) -> Result<(), Failure> {
+    if code == Code::Categories {
+        kl.resize(logits.dim(0)? * n_latents, 0.0);
+        d_kl.resize(logits.elem_count(), 0.0);
+        read_slices([logits], |[logits]| Ok(kl_to_uniform(n_categories, 1.0, logits, kl, d_kl)?))?;
+        return Ok(());
+    }
+    let logits = Var::from_tensor(logits)?;
+    let divergence = code.kl(&logits)?;
+    let mut gradients = divergence.sum_all()?.backward()?;
+    let missing = || crate::Error::NoGradient { parameter: "the latent logits".to_owned() };
+    let gradient = gradients.remove(logits.as_tensor()).ok_or_else(missing)?;
+    *kl = divergence.to_vec1()?;
+    *d_kl = gradient.flatten_all()?.to_vec1()?;
+    Ok(())
 }
 
 /// Points that are decoded together: those next to each other whose loss counts for the decoder, or does not,
@@ -248,13 +271,11 @@ fn unrelaxed(
     Layered { decoder, likelihood, .. }: &Layered,
     values: &[&[f32]],
     images: &[f32],
-    logits: &Tensor,
-    noise: &mut Generator,
+    z: &Tensor,
 ) -> Result<f64, Failure> {
-    let batch = logits.dim(0)?;
-    let z = sample_one_hot(logits, candle_core::D::Minus1, noise)?;
+    let batch = z.dim(0)?;
     nll_of_images.resize(batch, 0.0);
-    read_slices([&z], |[z]| {
+    read_slices([z], |[z]| {
         tape.forward(decoder, values, batch, z)?;
         let (output, d_output) = tape.output();
         let n_pixels = images.len() / batch;

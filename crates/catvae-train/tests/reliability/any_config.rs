@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use catvae_data::Binarization;
-use catvae_model::{Conv, Likelihood, LogitsActivation, Mlp, ModelConfig, Vgg};
+use catvae_model::{Code, Conv, Likelihood, LogitsActivation, Mlp, ModelConfig, Vgg};
 use catvae_train::{DataSettings, OptimizerKind, Provenance, TrainConfig, TrainingSettings};
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
@@ -87,6 +87,7 @@ fn model() -> impl Strategy<Value = ModelConfig> {
     ([side(), side()], network, code, logits, likelihood).prop_map(
         |(image_shape, network, (n_latents, n_categories), logits, likelihood)| ModelConfig {
             image_shape,
+            code: Code::Categories,
             n_latents,
             n_categories,
             logits,

@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 use catvae_data::Binarization;
+use catvae_model::Code;
 use catvae_train::{EpochMetrics, OptimizerKind, Outcome, RunDir, TrainConfig};
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
@@ -20,7 +21,7 @@ fn schedules() -> impl Strategy<Value = TemperatureSchedule> {
     ]
 }
 
-fn configs(estimator: Estimator) -> impl Strategy<Value = TrainConfig> {
+fn configs(estimator: Estimator, code: Code) -> impl Strategy<Value = TrainConfig> {
     let binarizations = prop_oneof![
         Just(Binarization::Grey),
         Just(Binarization::Threshold),
@@ -33,6 +34,7 @@ fn configs(estimator: Estimator) -> impl Strategy<Value = TrainConfig> {
         let mut config = tiny::config();
         let (optimizer, clips, unrelaxed, seed, checkpoint_every) = training;
         config.estimator = estimator;
+        config.model.code = code;
         config.training.optimizer = optimizer;
         config.training.clip_gradient_norm = clips.then_some(0.05);
         config.training.unrelaxed = unrelaxed;
@@ -74,14 +76,19 @@ fn remains(config: &TrainConfig, run: &RunDir) -> String {
 fn stopped_anywhere_a_resumed_run_leaves_the_same_bits() {
     let n_steps = 3 * tiny::STEPS_PER_EPOCH;
     let stops = proptest::collection::btree_set(1..n_steps, 1..4);
-    for estimator in Estimator::ALL {
+    let of_categories = Estimator::ALL.map(|estimator| (estimator, Code::Categories));
+    let others = [
+        (Estimator::StraightThrough, Code::Chain),
+        (Estimator::Reinforce, Code::Subset { k: 1, n: 3 }),
+    ];
+    for (estimator, code) in of_categories.into_iter().chain(others) {
         let mut runner = TestRunner::new(Config {
             cases: 3,
             rng_seed: RngSeed::Fixed(5),
             failure_persistence: None,
             ..Config::default()
         });
-        let result = runner.run(&(configs(estimator), &stops), |(config, stops)| {
+        let result = runner.run(&(configs(estimator, code), &stops), |(config, stops)| {
             let dir = tempfile::tempdir().unwrap();
             let whole = RunDir::new(dir.path().join("whole"));
             prop_assert_eq!(tiny::run_until(&config, &whole, u64::MAX), Outcome::Finished);
@@ -94,6 +101,6 @@ fn stopped_anywhere_a_resumed_run_leaves_the_same_bits() {
             prop_assert_eq!(remains(&config, &stopped), remains(&config, &whole));
             Ok(())
         });
-        result.unwrap_or_else(|error| panic!("{estimator}: {error}"));
+        result.unwrap_or_else(|error| panic!("{estimator}, {code}: {error}"));
     }
 }

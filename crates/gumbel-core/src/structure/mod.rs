@@ -11,6 +11,7 @@
 mod arborescence;
 pub(crate) mod bits;
 pub(crate) mod categories;
+mod copies;
 pub(crate) mod host;
 mod k_subset;
 mod linear_chain;
@@ -33,6 +34,7 @@ use crate::{Error, Generator, Result, Temperature, gumbel_noise};
 pub use arborescence::{Arborescence, Roots};
 pub use bits::Bits;
 pub use categories::{Categories, all_codes};
+pub use copies::Copies;
 pub use k_subset::{KSubset, successive_softmax, successive_softmax_with_noise};
 pub use linear_chain::{ChainOptions, Hmm, LinearChain};
 pub use spanning_tree::SpanningTree;

@@ -14,7 +14,7 @@ const STANDARD_ERRORS: f64 = 4.5;
 const N_DRAWS: usize = 40_000;
 
 /// The structures, with the event of the logits that they are tried at.
-fn structures() -> [(Arc<dyn Structure>, Vec<usize>); 6] {
+fn structures() -> [(Arc<dyn Structure>, Vec<usize>); 7] {
     [
         (Arc::new(Categories::default()), vec![2, 3]),
         (Arc::new(Categories::along(1, &Shape::from((1, 3, 2))).unwrap()), vec![3, 2]),
@@ -22,6 +22,7 @@ fn structures() -> [(Arc<dyn Structure>, Vec<usize>); 6] {
         (Arc::new(SpanningTree), vec![6]),
         (Arc::new(Arborescence { roots: Roots::Multiple }), vec![2, 3]),
         (Arc::new(Arborescence { roots: Roots::Single }), vec![2, 3]),
+        (Arc::new(Copies::new(Arc::new(KSubset::new(2)))), vec![2, 3]),
     ]
 }
 

@@ -8,7 +8,7 @@ use candle_core::{Device, Var};
 use super::*;
 use crate::estimators::{Estimator, EstimatorState, Evaluation};
 use crate::structure::{
-    Arborescence, Bits, Categories, ChainOptions, KSubset, LinearChain, Roots, SpanningTree,
+    Arborescence, Bits, Categories, ChainOptions, Copies, KSubset, LinearChain, Roots, SpanningTree,
 };
 
 /// A structure, its event, and the entries that are masked in the tests.
@@ -37,6 +37,8 @@ fn cases() -> Vec<Case> {
         (Arc::new(SpanningTree), vec![6], vec![2]),
         (Arc::new(Arborescence { roots: Roots::Multiple }), vec![3, 4], vec![2]),
         (Arc::new(Arborescence { roots: Roots::Single }), vec![3, 4], vec![2]),
+        (Arc::new(Copies::new(Arc::new(KSubset::new(3)))), vec![2, 4], vec![1]),
+        (Arc::new(Copies::new(Arc::new(LinearChain::default()))), vec![2, 2, 2, 2], vec![5]),
     ]
 }
 
@@ -137,7 +139,7 @@ fn partition_marginals_entropy_and_mode_are_those_of_all_codes_at_every_scale() 
 
 #[test]
 fn the_support_has_as_many_codes_as_it_should_and_every_code_fits() {
-    let n_codes = [9, 64, 1, 4, 35, 28, 1, 27, 4, 4, 16, 16, 9];
+    let n_codes = [9, 64, 1, 4, 35, 28, 1, 27, 4, 4, 16, 16, 9, 16, 16];
     for (case, n) in cases().iter().zip(n_codes) {
         let theta = vec![0.0; case.1.iter().product()];
         let d = of(case, &theta);
