@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use catvae_data::{Batches, Binarization, ImageSet};
 use catvae_model::{Model, ModelSettings};
 use gumbel_core::Generator;
@@ -38,6 +38,7 @@ pub fn evaluate<M: Model>(
     device: &Device,
     generator: &mut Generator,
 ) -> Result<Evaluation> {
+    let structure = model.settings().code().structure();
     let (mut bce, mut kl) = (0.0, 0.0);
     let mut spread = Spread::default();
     for_each_batch(images, binarization, device, |images| {
@@ -46,7 +47,7 @@ pub fn evaluate<M: Model>(
         let kl_per_image = model.kl(&latent_logits)?;
         let mut losses = kl_per_image.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         for _ in 0..n_draws.get() {
-            let z = sample_one_hot(&latent_logits, D::Minus1, generator)?;
+            let z = structure.sample(&latent_logits, generator)?;
             let nll = model.neg_log_likelihood(&z, images)?.detach();
             bce += n_images * scalar(&nll.mean(0)?)?;
             kl += n_images * scalar(&kl_per_image.mean(0)?)?;
