@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gumbel_kernels::{
-    Activation, AdamOptions, AdamParameter, AdamStep, ConvShape, LinearShape, adam_update,
-    channel_sums, conv2d_adjoint, conv2d_forward, conv2d_weight_gradient, instruction_set,
-    linear_forward, linear_input_gradient, linear_weight_gradient, peak_gflops,
+    Activation, AdamOptions, AdamParameter, AdamStep, ConvShape, LinearShape, Precision,
+    adam_update, bf16_gain, channel_sums, conv2d_adjoint, conv2d_forward, conv2d_weight_gradient,
+    instruction_set, linear_forward, linear_input_gradient, linear_weight_gradient, peak_gflops,
 };
 
 const BATCH: usize = 100;
@@ -26,7 +26,13 @@ fn products(c: &mut Criterion) {
     eprintln!("{}: {peak:.0} GFLOP/s in registers on one core", instruction_set());
     let options = AdamOptions { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8 };
     let step = AdamStep::adam(options, 10);
-    for (inputs, outputs) in LAYERS {
+    let both = [("", Precision::F32), (" in bf16", Precision::Bf16)];
+    for ((inputs, outputs), (name, precision)) in
+        LAYERS.into_iter().flat_map(|l| both.map(|p| (l, p)))
+    {
+        if precision == Precision::Bf16 && bf16_gain() == 0.0 {
+            continue;
+        }
         let shape = LinearShape { batch: BATCH, inputs, outputs };
         let n_weights = inputs * outputs;
         let (x, dy, bias) = (values(BATCH * inputs), values(BATCH * outputs), values(outputs));
@@ -34,20 +40,38 @@ fn products(c: &mut Criterion) {
         let (mut y, mut dx) = (vec![0.0; BATCH * outputs], vec![0.0; BATCH * inputs]);
         let (mut d_weight, mut d_bias) = (vec![0.0; n_weights], vec![0.0; outputs]);
 
-        let mut group = c.benchmark_group(format!("linear {BATCH}x{inputs}x{outputs}"));
+        let mut group = c.benchmark_group(format!("linear {BATCH}x{inputs}x{outputs}{name}"));
         group.throughput(Throughput::Elements((BATCH * n_weights) as u64));
         group.bench_function("forward", |b| {
             b.iter(|| {
-                linear_forward(shape, &x, &weight, Some(&bias), Activation::Relu, black_box(&mut y))
+                linear_forward(
+                    precision,
+                    shape,
+                    &x,
+                    &weight,
+                    Some(&bias),
+                    Activation::Relu,
+                    black_box(&mut y),
+                )
             })
         });
         group.bench_function("input gradient", |b| {
-            b.iter(|| linear_input_gradient(shape, &dy, &weight, Some(&x), black_box(&mut dx)))
+            b.iter(|| {
+                linear_input_gradient(precision, shape, &dy, &weight, Some(&x), black_box(&mut dx))
+            })
         });
         group.bench_function("weight gradient", |b| {
             b.iter(|| {
                 let d_bias = Some(&mut d_bias[..]);
-                linear_weight_gradient(shape, &dy, &x, false, black_box(&mut d_weight), d_bias)
+                linear_weight_gradient(
+                    precision,
+                    shape,
+                    &dy,
+                    &x,
+                    false,
+                    black_box(&mut d_weight),
+                    d_bias,
+                )
             })
         });
         group.finish();

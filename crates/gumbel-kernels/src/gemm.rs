@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::bf16::Precision;
 use crate::isa::{Isa, Kernel, Side, Task};
 use crate::lines::{Buffer, EMPTY_TILE, LINE, Tile};
 use crate::pack::{DepthAxis, Operand};
@@ -49,11 +50,11 @@ pub(crate) fn multiply<S: Sink>(
     isa: Isa,
     left: Operand<'_>,
     right: Operand<'_>,
-    depth: usize,
+    (depth, precision): (usize, Precision),
     parts: Vec<Part<S>>,
 ) {
     let run = |part: Part<S>| {
-        isa.dispatch(Product { left, right, depth, part });
+        isa.dispatch(Product { left, right, depth, precision, part });
     };
     if parts.len() == 1 {
         parts.into_iter().for_each(run);
@@ -71,7 +72,7 @@ pub(crate) fn multiply_part<K: Kernel, S: Sink>(
     depth: usize,
     part: Part<S>,
 ) {
-    Product { left, right, depth, part }.run(kernel);
+    Product { left, right, depth, precision: Precision::F32, part }.run(kernel);
 }
 
 /// Scratch of one thread: packed operands and partial sums, kept between products.
@@ -90,6 +91,7 @@ struct Product<'a, S> {
     left: Operand<'a>,
     right: Operand<'a>,
     depth: usize,
+    precision: Precision,
     part: Part<S>,
 }
 
@@ -105,7 +107,7 @@ impl<S: Sink> Task for Product<'_, S> {
     }
 }
 
-impl<S: Sink> Product<'_, S> {
+impl<'a, S: Sink> Product<'a, S> {
     #[inline(always)]
     fn run_with<K: Kernel>(mut self, kernel: K, scratch: &mut Scratch) {
         if self.depth == 0 {
@@ -113,7 +115,7 @@ impl<S: Sink> Product<'_, S> {
         }
         let rows = self.part.rows.clone();
         // At least eight tiles to a block, however deep: each block packs the right side again.
-        let tiles_per_block = (PACKED / (self.depth * LINE)).max(8);
+        let tiles_per_block = (PACKED / (self.steps() * LINE)).max(8);
         let n_tiles = rows.len().div_ceil(K::TILE_ROWS);
         let n_blocks = n_tiles.div_ceil(tiles_per_block);
         for block in 0..n_blocks {
@@ -137,12 +139,12 @@ impl<S: Sink> Product<'_, S> {
     #[inline(always)]
     fn block<K: Kernel>(&mut self, kernel: K, rows: Range<usize>, scratch: &mut Scratch) {
         let tiles = Tiles { n: rows.len().div_ceil(K::TILE_ROWS), rows };
-        let depth = self.depth;
-        if self.left.axis == DepthAxis::Columns {
+        let depth = self.steps();
+        if self.packs(self.left) {
             let strips = scratch.left.get(tiles.n * depth * LINE).chunks_exact_mut(depth * LINE);
             for (t, strip) in strips.enumerate().take(tiles.n) {
                 let rows = tiles.get(t);
-                self.left.pack(kernel, (rows.start, rows.len()), (0, depth), strip);
+                self.pack(kernel, self.left, (rows.start, rows.len()), (0, depth), strip);
             }
         }
         let n_right = self.part.columns.len().next_multiple_of(LINE) * depth;
@@ -157,7 +159,7 @@ impl<S: Sink> Product<'_, S> {
     /// lies in a few long streams.
     #[inline(always)]
     fn row_by_row<K: Kernel>(&mut self, kernel: K, tiles: &Tiles, scratch: &mut Scratch) {
-        let depth = self.depth;
+        let depth = self.steps();
         let columns = self.part.columns.clone();
         let panels = || columns.clone().step_by(K::TILE_LINES * LINE);
         let panel_width = |first: usize| (columns.end - first).min(K::TILE_LINES * LINE);
@@ -165,19 +167,20 @@ impl<S: Sink> Product<'_, S> {
         let packed = scratch.right.get(columns.len().next_multiple_of(LINE) * depth);
         for first in panels() {
             let width = panel_width(first);
-            if right_direct(self.right, first, width, 0).is_none() {
-                self.right.pack(kernel, (first, width), (0, depth), &mut packed[place(first)..]);
+            if self.right_direct(first, width, 0).is_none() {
+                let packed = &mut packed[place(first)..];
+                self.pack(kernel, self.right, (first, width), (0, depth), packed);
             }
         }
         let left = scratch.left.get(0);
         let mut sums = EMPTY_TILE;
         for t in 0..tiles.n {
             let rows = tiles.get(t);
-            let a = self.left.direct(rows.start, 0);
+            let a = self.left_direct(rows.start, 0);
             let a = a.unwrap_or_else(|| Side { values: &left[t * depth * LINE..], stride: LINE });
             for first in panels() {
                 let width = panel_width(first);
-                let b = match right_direct(self.right, first, width, 0) {
+                let b = match self.right_direct(first, width, 0) {
                     Some(direct) => direct,
                     None => Side {
                         values: &packed[place(first)..],
@@ -185,7 +188,7 @@ impl<S: Sink> Product<'_, S> {
                     },
                 };
                 let shape = (rows.len(), width.div_ceil(LINE), depth);
-                kernel.multiply(shape, a, b, true, &mut sums);
+                self.multiply(kernel, shape, a, b, true, &mut sums);
                 self.part.sink.take(kernel, rows.clone(), first, width, &sums);
             }
         }
@@ -195,7 +198,7 @@ impl<S: Sink> Product<'_, S> {
     /// rows use it.
     #[inline(always)]
     fn column_by_column<K: Kernel>(&mut self, kernel: K, tiles: &Tiles, scratch: &mut Scratch) {
-        let depth = self.depth;
+        let depth = self.steps();
         let n_depth_blocks = depth.div_ceil(DEPTH_BLOCK);
         if scratch.tiles.len() < tiles.n {
             scratch.tiles.resize(tiles.n, EMPTY_TILE);
@@ -207,21 +210,22 @@ impl<S: Sink> Product<'_, S> {
             for d in 0..n_depth_blocks {
                 let bound = |d: usize| depth * d / n_depth_blocks;
                 let (from, len) = (bound(d), bound(d + 1) - bound(d));
-                let b = match right_direct(self.right, first, width, from) {
+                let b = match self.right_direct(first, width, from) {
                     Some(direct) => direct,
                     None => {
                         let packed = scratch.right.get(K::TILE_LINES * LINE * DEPTH_BLOCK);
-                        self.right.pack(kernel, (first, width), (from, len), packed)
+                        self.pack(kernel, self.right, (first, width), (from, len), packed)
                     }
                 };
                 for t in 0..tiles.n {
                     let rows = tiles.get(t);
-                    let a = self.left.direct(rows.start, from).unwrap_or_else(|| Side {
+                    let a = self.left_direct(rows.start, from).unwrap_or_else(|| Side {
                         values: &left[(t * depth + from) * LINE..],
                         stride: LINE,
                     });
                     let sums = &mut scratch.tiles[t];
-                    kernel.multiply((rows.len(), width.div_ceil(LINE), len), a, b, d == 0, sums);
+                    let shape = (rows.len(), width.div_ceil(LINE), len);
+                    self.multiply(kernel, shape, a, b, d == 0, sums);
                     if d + 1 == n_depth_blocks {
                         self.part.sink.take(kernel, rows, first, width, sums);
                     }
@@ -229,12 +233,61 @@ impl<S: Sink> Product<'_, S> {
             }
         }
     }
-}
 
-/// The right side as it lies, where a panel of `width` columns needs no padding.
-#[inline(always)]
-fn right_direct(right: Operand<'_>, first: usize, width: usize, from: usize) -> Option<Side<'_>> {
-    if width.is_multiple_of(LINE) { right.direct(first, from) } else { None }
+    /// Steps of the sum: products, or pairs of them.
+    #[inline(always)]
+    fn steps(&self) -> usize {
+        self.precision.steps(self.depth)
+    }
+
+    /// Whether a side must be packed wherever it is read.
+    #[inline(always)]
+    fn packs(&self, side: Operand<'_>) -> bool {
+        side.axis == DepthAxis::Columns || self.precision == Precision::Bf16
+    }
+
+    #[inline(always)]
+    fn left_direct(&self, first: usize, from: usize) -> Option<Side<'a>> {
+        if self.packs(self.left) { None } else { self.left.direct(first, from) }
+    }
+
+    /// The right side as it lies, where a panel of `width` columns needs no padding.
+    #[inline(always)]
+    fn right_direct(&self, first: usize, width: usize, from: usize) -> Option<Side<'a>> {
+        let padded = !width.is_multiple_of(LINE);
+        if padded || self.packs(self.right) { None } else { self.right.direct(first, from) }
+    }
+
+    #[inline(always)]
+    fn pack<'o, K: Kernel>(
+        &self,
+        kernel: K,
+        side: Operand<'_>,
+        strip: (usize, usize),
+        (from, steps): (usize, usize),
+        out: &'o mut [f32],
+    ) -> Side<'o> {
+        match self.precision {
+            Precision::F32 => side.pack(kernel, strip, (from, steps), out),
+            Precision::Bf16 => side.pack_pairs(kernel, strip, (from, steps), self.depth, out),
+        }
+    }
+
+    #[inline(always)]
+    fn multiply<K: Kernel>(
+        &self,
+        kernel: K,
+        shape: (usize, usize, usize),
+        a: Side<'_>,
+        b: Side<'_>,
+        fresh: bool,
+        sums: &mut Tile,
+    ) {
+        match self.precision {
+            Precision::F32 => kernel.multiply(shape, a, b, fresh, sums),
+            Precision::Bf16 => kernel.multiply_pairs(shape, a, b, fresh, sums),
+        }
+    }
 }
 
 /// Rows cut into tiles of nearly equal height.

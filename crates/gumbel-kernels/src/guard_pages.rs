@@ -127,13 +127,32 @@ fn rows(cases: &mut Cases) {
 fn products(cases: &mut Cases) {
     let [batch, inputs, outputs] = [(); 3].map(|()| cases.size());
     let shape = LinearShape { batch, inputs, outputs };
+    let precision = [Precision::F32, Precision::Bf16][cases.below(2)];
     let [mut x, mut weight, mut y] =
         cases.operands([batch * inputs, outputs * inputs, batch * outputs]);
     let [mut dx, mut bias] = cases.operands([batch * inputs, outputs]);
-    linear_forward(shape, x.get(), weight.get(), Some(bias.get()), Activation::Relu, y.get())
+    linear_forward(
+        precision,
+        shape,
+        x.get(),
+        weight.get(),
+        Some(bias.get()),
+        Activation::Relu,
+        y.get(),
+    )
+    .unwrap();
+    linear_input_gradient(precision, shape, y.get(), weight.get(), Some(x.get()), dx.get())
         .unwrap();
-    linear_input_gradient(shape, y.get(), weight.get(), Some(x.get()), dx.get()).unwrap();
-    linear_weight_gradient(shape, y.get(), x.get(), true, weight.get(), Some(bias.get())).unwrap();
+    linear_weight_gradient(
+        precision,
+        shape,
+        y.get(),
+        x.get(),
+        true,
+        weight.get(),
+        Some(bias.get()),
+    )
+    .unwrap();
 }
 
 fn convolutions(cases: &mut Cases) {
@@ -202,21 +221,25 @@ fn absurd_shapes_are_length_errors() {
                     [n_values(batch, inputs), n_values(outputs, inputs), n_values(batch, outputs)];
                 let [x, weight, y] = sizes.map(|n| &few[..n.unwrap_or(4)]);
                 let shape = LinearShape { batch, inputs, outputs };
-                let none = Activation::Identity;
+                let (none, precision) = (Activation::Identity, Precision::F32);
                 let mut out = [0.0; 4];
                 n_shapes += 1;
                 if sizes[0].is_some() && sizes[1].is_some() && sizes[2].is_some() {
                     // It fits after all, since a size is 0: nothing is computed, and nothing made.
-                    linear_forward(shape, x, weight, None, none, &mut out[..y.len()]).unwrap();
-                    linear_input_gradient(shape, y, weight, None, &mut out[..x.len()]).unwrap();
+                    linear_forward(precision, shape, x, weight, None, none, &mut out[..y.len()])
+                        .unwrap();
+                    linear_input_gradient(precision, shape, y, weight, None, &mut out[..x.len()])
+                        .unwrap();
                     let d_weight = &mut out[..weight.len()];
-                    linear_weight_gradient(shape, y, x, false, d_weight, None).unwrap();
+                    linear_weight_gradient(precision, shape, y, x, false, d_weight, None).unwrap();
                     continue;
                 }
-                linear_forward(shape, x, weight, None, none, &mut out[..y.len()]).unwrap_err();
-                linear_input_gradient(shape, y, weight, None, &mut out[..x.len()]).unwrap_err();
+                linear_forward(precision, shape, x, weight, None, none, &mut out[..y.len()])
+                    .unwrap_err();
+                linear_input_gradient(precision, shape, y, weight, None, &mut out[..x.len()])
+                    .unwrap_err();
                 let d_weight = &mut out[..weight.len()];
-                linear_weight_gradient(shape, y, x, false, d_weight, None).unwrap_err();
+                linear_weight_gradient(precision, shape, y, x, false, d_weight, None).unwrap_err();
             }
             let shape = ConvShape {
                 batch: a,

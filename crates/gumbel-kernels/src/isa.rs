@@ -10,6 +10,7 @@ use crate::kernel_portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use crate::{kernel_avx2::Avx2, kernel_avx512::Avx512};
 
+use crate::bf16;
 use crate::chacha::{Words, rounds};
 use crate::lines::{LINE, Tile};
 
@@ -58,6 +59,55 @@ pub(crate) trait Kernel: Copy + Send + Sync {
 
     /// Runs `n` rounds of multiply-adds in registers and gives how many floating-point operations that were.
     fn spin(self, n: usize) -> usize;
+
+    /// [`Self::multiply`] of pairs of bf16 (see `bf16.rs`).
+    #[inline(always)]
+    fn multiply_pairs(
+        self,
+        shape: (usize, usize, usize),
+        a: Side<'_>,
+        b: Side<'_>,
+        fresh: bool,
+        sums: &mut Tile,
+    ) {
+        bf16::multiply_pairs(shape, a, b, fresh, sums);
+    }
+
+    /// [`Self::spin`] with pairs of bf16; 0 where there is no instruction for them.
+    fn spin_pairs(self, _n: usize) -> usize {
+        0
+    }
+
+    /// Writes the pairs of two rows, `(first[j], second[j])`, or with zeros where there is no second.
+    #[inline(always)]
+    fn pair_rows(self, first: &[f32], second: Option<&[f32]>, out: &mut [f32]) {
+        for (j, (out, &first)) in out.iter_mut().zip(first).enumerate() {
+            *out = bf16::pair(first, second.map_or(0.0, |second| second[j]));
+        }
+    }
+
+    /// [`Self::transpose`] of the pairs along each row: `columns` is at most 32, and line `j` of `out` takes the
+    /// pairs `(2 j, 2 j + 1)`, with a zero beyond the last column.
+    #[inline(always)]
+    fn transpose_pairs(
+        self,
+        matrix: &[f32],
+        stride: usize,
+        rows: usize,
+        columns: usize,
+        step: usize,
+        out: &mut [f32],
+    ) {
+        for j in 0..columns.div_ceil(2) {
+            let line = &mut out[j * step..j * step + LINE];
+            line.fill(0.0);
+            for i in 0..rows {
+                let first = i * stride + 2 * j;
+                let second = if 2 * j + 1 < columns { matrix[first + 1] } else { 0.0 };
+                line[i] = bf16::pair(matrix[first], second);
+            }
+        }
+    }
 
     /// Writes column `j < columns` of a matrix of up to 16 rows of `stride` values to the 16 values of
     /// `out` from `j * step` on.

@@ -14,13 +14,18 @@
 
 use std::arch::x86_64::*;
 
+use crate::bf16;
 use crate::chacha::{Words, rounds};
 use crate::isa::{Kernel, Side};
+use crate::kernel_portable::Portable;
 use crate::lines::{LINE, Line, Tile};
 
 /// Proof that the processor has AVX-512 (F, BW, DQ, VL), AVX2, FMA and BMI2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512 {
+    /// Whether it also has the dot product of pairs of bf16.
+    has_bf16: bool,
+}
 
 impl Avx512 {
     /// The token, if this processor has all of its features.
@@ -33,7 +38,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("bmi2");
-        found.then_some(Avx512(()))
+        found.then(|| Avx512 { has_bf16: is_x86_feature_detected!("avx512bf16") })
     }
 }
 
@@ -66,6 +71,64 @@ impl Kernel for Avx512 {
             };
         }
         by_height!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    }
+
+    #[inline(always)]
+    fn multiply_pairs(
+        self,
+        shape @ (rows, lines, depth): (usize, usize, usize),
+        a: Side<'_>,
+        b: Side<'_>,
+        fresh: bool,
+        sums: &mut Tile,
+    ) {
+        if !self.has_bf16 {
+            return bf16::multiply_pairs(shape, a, b, fresh, sums);
+        }
+        macro_rules! by_height {
+            ($($height:literal)*) => {
+                match (rows, lines) {
+                    // SAFETY: the token proves the features, and the field that of bf16.
+                    $(($height, 2) => unsafe { tile_pairs::<$height, 2>(depth, a, b, fresh, sums) },
+                    ($height, 1) => unsafe { tile_pairs::<$height, 1>(depth, a, b, fresh, sums) },)*
+                    _ => debug_assert!(false, "a tile of {rows} rows and {lines} lines"),
+                }
+            };
+        }
+        by_height!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    }
+
+    fn spin_pairs(self, n: usize) -> usize {
+        // SAFETY: the token proves the features, and the field that of bf16.
+        if self.has_bf16 { unsafe { spin_pairs(n) } } else { 0 }
+    }
+
+    #[inline(always)]
+    fn pair_rows(self, first: &[f32], second: Option<&[f32]>, out: &mut [f32]) {
+        if self.has_bf16 {
+            // SAFETY: the token proves the features, and the field that of bf16.
+            unsafe { pair_rows(first, second, out) }
+        } else {
+            Portable.pair_rows(first, second, out);
+        }
+    }
+
+    #[inline(always)]
+    fn transpose_pairs(
+        self,
+        matrix: &[f32],
+        stride: usize,
+        rows: usize,
+        columns: usize,
+        step: usize,
+        out: &mut [f32],
+    ) {
+        if self.has_bf16 {
+            // SAFETY: the token proves the features, and the field that of bf16.
+            unsafe { transpose_pairs(matrix, stride, rows, columns, step, out) }
+        } else {
+            Portable.transpose_pairs(matrix, stride, rows, columns, step, out);
+        }
     }
 
     #[inline(always)]
@@ -177,6 +240,96 @@ fn tile<const ROWS: usize, const LINES: usize>(
     }
 }
 
+/// [`tile`] of pairs of bf16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn tile_pairs<const ROWS: usize, const LINES: usize>(
+    depth: usize,
+    a: Side<'_>,
+    b: Side<'_>,
+    fresh: bool,
+    sums: &mut Tile,
+) {
+    let mut acc = [[_mm512_setzero_ps(); LINES]; ROWS];
+    if !fresh {
+        for r in 0..ROWS {
+            for l in 0..LINES {
+                acc[r][l] = load(&sums[r][l]);
+            }
+        }
+    }
+    for k in 0..depth {
+        let (a, b) = (a.at(k, ROWS), b.at(k, LINES * LINE));
+        let mut right = [_mm512_setzero_ps(); LINES];
+        for l in 0..LINES {
+            // SAFETY: `b` holds 16 values from here on; the load takes any alignment.
+            right[l] = unsafe { _mm512_loadu_ps(b[l * LINE..][..LINE].as_ptr()) };
+        }
+        for r in 0..ROWS {
+            let left = _mm512_set1_ps(a[r]);
+            for l in 0..LINES {
+                acc[r][l] = _mm512_dpbf16_ps(acc[r][l], pairs(left), pairs(right[l]));
+            }
+        }
+    }
+    for r in 0..ROWS {
+        for l in 0..LINES {
+            store(&mut sums[r][l], acc[r][l]);
+        }
+    }
+}
+
+/// The same bits as pairs of bf16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn pairs(x: __m512) -> __m512bh {
+    // SAFETY: both are 64 bytes, and every pattern of bits is a value of both.
+    unsafe { std::mem::transmute(x) }
+}
+
+/// 32 values rounded to bf16, `first` in the lower half.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn narrow(first: __m512, second: __m512) -> __m512i {
+    // SAFETY: both are 64 bytes, and every pattern of bits is a value of both.
+    unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(second, first)) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn pair_rows(first: &[f32], second: Option<&[f32]>, out: &mut [f32]) {
+    // Words 0, 16, 1, 17 and so on.
+    let lanes: __m512i = _mm512_set_epi16(
+        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
+        19, 3, 18, 2, 17, 1, 16, 0,
+    );
+    for (l, out) in out.chunks_mut(LINE).enumerate() {
+        let row = |values: &[f32]| read(&values[l * LINE..l * LINE + out.len()]);
+        let both = narrow(row(first), second.map_or(_mm512_setzero_ps(), row));
+        let both = _mm512_castsi512_ps(_mm512_permutexvar_epi16(lanes, both));
+        // SAFETY: lanes beyond the end of the slice are masked out and not written.
+        unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), mask(out.len()), both) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn transpose_pairs(
+    matrix: &[f32],
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    step: usize,
+    out: &mut [f32],
+) {
+    let mut x = [_mm512_setzero_ps(); 16];
+    for i in 0..16 {
+        if i < rows {
+            let row = &matrix[i * stride..i * stride + columns];
+            let (first, second) = row.split_at(columns.min(LINE));
+            x[i] = _mm512_castsi512_ps(narrow(read(first), read(second)));
+        }
+    }
+    write_transposed(x, columns.div_ceil(2), step, out);
+}
+
 /// The first values, zero where there are fewer than 16.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -185,7 +338,6 @@ fn read(values: &[f32]) -> __m512 {
     unsafe { _mm512_maskz_loadu_ps(mask(values.len()), values.as_ptr()) }
 }
 
-/// Four rounds of 16 shuffles: 32-bit, 64-bit, then twice 128-bit interleaving.
 #[target_feature(enable = "avx512f")]
 fn transpose(
     matrix: &[f32],
@@ -201,6 +353,13 @@ fn transpose(
             x[i] = read(&matrix[i * stride..i * stride + columns]);
         }
     }
+    write_transposed(x, columns, step, out);
+}
+
+/// Four rounds of 16 shuffles: 32-bit, 64-bit, then twice 128-bit interleaving.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn write_transposed(mut x: [__m512; 16], columns: usize, step: usize, out: &mut [f32]) {
     let mut y = x;
     for i in 0..8 {
         y[2 * i] = _mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]);
@@ -281,4 +440,17 @@ fn spin(n: usize) -> usize {
     }
     std::hint::black_box(acc);
     n * acc.len() * LINE * 2
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn spin_pairs(n: usize) -> usize {
+    let mut acc = [_mm512_setzero_ps(); 16];
+    let (factor, other) = (_mm512_set1_ps(0.75), _mm512_set1_ps(0.25));
+    for _ in 0..n {
+        for acc in &mut acc {
+            *acc = _mm512_dpbf16_ps(*acc, pairs(factor), pairs(other));
+        }
+    }
+    std::hint::black_box(acc);
+    n * acc.len() * LINE * 4
 }

@@ -75,6 +75,7 @@
 mod adam;
 mod argmax;
 mod bernoulli;
+mod bf16;
 mod chacha;
 mod chain;
 mod conditional;
@@ -123,6 +124,7 @@ mod window;
 pub use adam::{AdamOptions, AdamParameter, AdamStep, adam_update};
 pub use argmax::{argmax, one_hot_argmax, perturb};
 pub use bernoulli::bernoulli_nll;
+pub use bf16::{Precision, bf16_gain};
 pub use chacha::WordStream;
 pub use chain::{
     ChainShape, Real, chain_dead_ends, chain_gumbel_crf, chain_gumbel_crf_vjp, chain_log_partition,

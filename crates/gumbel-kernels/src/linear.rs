@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use crate::bf16::Precision;
 use crate::error::{LengthError, check_len};
 use crate::gemm::{Sink, multiply};
 use crate::isa::{Isa, Kernel, Task};
@@ -57,6 +58,7 @@ impl LinearShape {
 /// # Errors
 /// [`LengthError`] when a slice does not fit `shape`.
 pub fn linear_forward(
+    precision: Precision,
     shape: LinearShape,
     x: &[f32],
     weight: &[f32],
@@ -64,7 +66,7 @@ pub fn linear_forward(
     activation: Activation,
     y: &mut [f32],
 ) -> Result<(), LengthError> {
-    linear_forward_on(Isa::best(), shape, x, weight, bias, activation, y)
+    linear_forward_on((Isa::best(), precision), shape, x, weight, bias, activation, y)
 }
 
 /// `dx = dy · weight`, and zero where `relu_output` is not positive.
@@ -78,13 +80,14 @@ pub fn linear_forward(
 /// # Errors
 /// [`LengthError`] when a slice does not fit `shape`.
 pub fn linear_input_gradient(
+    precision: Precision,
     shape: LinearShape,
     dy: &[f32],
     weight: &[f32],
     relu_output: Option<&[f32]>,
     dx: &mut [f32],
 ) -> Result<(), LengthError> {
-    linear_input_gradient_on(Isa::best(), shape, dy, weight, relu_output, dx)
+    linear_input_gradient_on((Isa::best(), precision), shape, dy, weight, relu_output, dx)
 }
 
 /// `d_weight = dyᵀ · x` and `d_bias = ` the column sums of `dy`; with `accumulate`, added to what is there.
@@ -95,6 +98,7 @@ pub fn linear_input_gradient(
 /// # Errors
 /// [`LengthError`] when a slice does not fit `shape`.
 pub fn linear_weight_gradient(
+    precision: Precision,
     shape: LinearShape,
     dy: &[f32],
     x: &[f32],
@@ -102,11 +106,11 @@ pub fn linear_weight_gradient(
     d_weight: &mut [f32],
     d_bias: Option<&mut [f32]>,
 ) -> Result<(), LengthError> {
-    linear_weight_gradient_on(Isa::best(), shape, dy, x, accumulate, d_weight, d_bias)
+    linear_weight_gradient_on((Isa::best(), precision), shape, dy, x, accumulate, d_weight, d_bias)
 }
 
 pub(crate) fn linear_forward_on(
-    isa: Isa,
+    (isa, precision): (Isa, Precision),
     shape: LinearShape,
     x: &[f32],
     weight: &[f32],
@@ -125,12 +129,12 @@ pub(crate) fn linear_forward_on(
     let right = Operand { data: weight, stride: shape.inputs, axis: DepthAxis::Columns };
     let grid = Grid::new(shape.batch, shape.outputs, shape.multiply_adds());
     let parts = grid.parts(y, |y| Forward { y, bias, activation });
-    multiply(isa, left, right, shape.inputs, parts);
+    multiply(isa, left, right, (shape.inputs, precision), parts);
     Ok(())
 }
 
 pub(crate) fn linear_input_gradient_on(
-    isa: Isa,
+    (isa, precision): (Isa, Precision),
     shape: LinearShape,
     dy: &[f32],
     weight: &[f32],
@@ -148,12 +152,12 @@ pub(crate) fn linear_input_gradient_on(
     let right = Operand { data: weight, stride: shape.inputs, axis: DepthAxis::Rows };
     let grid = Grid::new(shape.batch, shape.inputs, shape.multiply_adds());
     let parts = grid.parts(dx, |dx| InputGradient { dx, relu_output, inputs: shape.inputs });
-    multiply(isa, left, right, shape.outputs, parts);
+    multiply(isa, left, right, (shape.outputs, precision), parts);
     Ok(())
 }
 
 pub(crate) fn linear_weight_gradient_on(
-    isa: Isa,
+    (isa, precision): (Isa, Precision),
     shape: LinearShape,
     dy: &[f32],
     x: &[f32],
@@ -172,9 +176,9 @@ pub(crate) fn linear_weight_gradient_on(
     // Both sides are summed over their rows.
     let left = Operand { data: dy, stride: shape.outputs, axis: DepthAxis::Rows };
     let right = Operand { data: x, stride: shape.inputs, axis: DepthAxis::Rows };
-    let grid = Grid::new(shape.outputs, shape.inputs, shape.multiply_adds());
+    let grid = Grid::new(shape.outputs, shape.inputs, shape.multiply_adds()).by_rows();
     let parts = grid.parts(d_weight, |out| Store { out, accumulate });
-    multiply(isa, left, right, shape.batch, parts);
+    multiply(isa, left, right, (shape.batch, precision), parts);
     Ok(())
 }
 

@@ -74,4 +74,39 @@ impl<'a> Operand<'a> {
         }
         Side { values: out, stride }
     }
+
+    /// [`Self::pack`] in pairs of bf16; `from` and `steps` count pairs, and the whole sum is `depth` long.
+    #[inline(always)]
+    pub(crate) fn pack_pairs<'o, K: Kernel>(
+        &self,
+        kernel: K,
+        (first, width): (usize, usize),
+        (from, steps): (usize, usize),
+        depth: usize,
+        out: &'o mut [f32],
+    ) -> Side<'o> {
+        let stride = width.next_multiple_of(LINE);
+        let (from, end) = (2 * from, (2 * (from + steps)).min(depth));
+        match self.axis {
+            DepthAxis::Rows => {
+                for (k, out) in (from..end).step_by(2).zip(out.chunks_exact_mut(stride)) {
+                    let row = |k: usize| &self.data[k * self.stride + first..][..width];
+                    out[width..].fill(0.0);
+                    kernel.pair_rows(row(k), (k + 1 < end).then(|| row(k + 1)), &mut out[..width]);
+                }
+            }
+            DepthAxis::Columns => {
+                for l in (0..width).step_by(LINE) {
+                    let rows = (width - l).min(LINE);
+                    for (k, out_k) in (from..end).step_by(2 * LINE).zip((0..).step_by(LINE)) {
+                        let matrix = &self.data[(first + l) * self.stride + k..];
+                        let columns = (end - k).min(2 * LINE);
+                        let out = &mut out[out_k * stride + l..];
+                        kernel.transpose_pairs(matrix, self.stride, rows, columns, stride, out);
+                    }
+                }
+            }
+        }
+        Side { values: out, stride }
+    }
 }

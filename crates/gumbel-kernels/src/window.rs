@@ -8,18 +8,26 @@ use crate::lines::LINE;
 /// Multiply-adds below which a second thread costs more than it saves.
 pub(crate) const SERIAL_WORK: usize = 1 << 18;
 
-/// How a row-major output is cut: along its longer dimension, at whole lines.
+/// How a row-major output is cut: along its longer dimension unless told otherwise, at whole lines.
 pub(crate) struct Grid {
     rows: usize,
     columns: usize,
     n_parts: usize,
+    by_rows: bool,
 }
 
 impl Grid {
     /// As many parts as there are threads, but one for a product of little `work` (in multiply-adds).
     pub(crate) fn new(rows: usize, columns: usize, work: usize) -> Self {
         let n_threads = if work < SERIAL_WORK { 1 } else { rayon::current_num_threads() };
-        Grid { rows, columns, n_parts: n_threads.min(rows.max(columns).div_ceil(LINE)).max(1) }
+        let n_parts = n_threads.min(rows.max(columns).div_ceil(LINE)).max(1);
+        Grid { rows, columns, n_parts, by_rows: columns < rows }
+    }
+
+    /// The same, cut along the rows where there are enough of them: then threads write to memory that no other is near.
+    /// Where two write halves of each row, what the processor fetches ahead for one is taken from the other.
+    pub(crate) fn by_rows(self) -> Self {
+        Grid { by_rows: self.rows.div_ceil(LINE) >= self.n_parts, ..self }
     }
 
     /// Cuts `out`, which has `rows * columns` values.
@@ -62,10 +70,10 @@ impl Grid {
             let bound = |i: usize| (len.div_ceil(LINE) * i / self.n_parts * LINE).min(len);
             bound(idx)..bound(idx + 1)
         };
-        if self.columns >= self.rows {
-            (0..self.rows, cut(self.columns))
-        } else {
+        if self.by_rows {
             (cut(self.rows), 0..self.columns)
+        } else {
+            (0..self.rows, cut(self.columns))
         }
     }
 }

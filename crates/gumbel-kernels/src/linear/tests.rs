@@ -1,6 +1,7 @@
 //! Every product against a naive one in double precision, on every instruction set of this machine.
 
 use super::*;
+use crate::bf16::Precision::F32;
 use crate::test_support::{Guarded, values};
 
 /// `C[i, j] = Σ_d a(i, d) · b(j, d)` and the sum of magnitudes, which bounds the rounding error.
@@ -51,7 +52,7 @@ fn check_products(isa: Isa, shape: LinearShape) {
     let mut expected =
         naive(batch, outputs, inputs, |i, d| x[i * inputs + d], |j, d| weight[j * inputs + d]);
     let mut y = Guarded::new(batch * outputs);
-    linear_forward_on(isa, shape, &x, &weight, None, Activation::Identity, y.get()).unwrap();
+    linear_forward_on((isa, F32), shape, &x, &weight, None, Activation::Identity, y.get()).unwrap();
     assert_close(&y.finish(), &expected, inputs, &format!("{context} forward"));
 
     for (idx, (sum, magnitude)) in expected.iter_mut().enumerate() {
@@ -60,13 +61,14 @@ fn check_products(isa: Isa, shape: LinearShape) {
         *magnitude += bias.abs();
     }
     let mut y = Guarded::new(batch * outputs);
-    linear_forward_on(isa, shape, &x, &weight, Some(&bias), Activation::Relu, y.get()).unwrap();
+    linear_forward_on((isa, F32), shape, &x, &weight, Some(&bias), Activation::Relu, y.get())
+        .unwrap();
     assert_close(&y.finish(), &expected, inputs, &format!("{context} forward with bias and ReLU"));
 
     let mut expected =
         naive(batch, inputs, outputs, |i, d| dy[i * outputs + d], |j, d| weight[d * inputs + j]);
     let mut dx = Guarded::new(batch * inputs);
-    linear_input_gradient_on(isa, shape, &dy, &weight, None, dx.get()).unwrap();
+    linear_input_gradient_on((isa, F32), shape, &dy, &weight, None, dx.get()).unwrap();
     assert_close(&dx.finish(), &expected, outputs, &format!("{context} input gradient"));
 
     for (sum, x) in expected.iter_mut().zip(&x) {
@@ -75,7 +77,7 @@ fn check_products(isa: Isa, shape: LinearShape) {
         }
     }
     let mut dx = Guarded::new(batch * inputs);
-    linear_input_gradient_on(isa, shape, &dy, &weight, Some(&x), dx.get()).unwrap();
+    linear_input_gradient_on((isa, F32), shape, &dy, &weight, Some(&x), dx.get()).unwrap();
     assert_close(&dx.finish(), &expected, outputs, &format!("{context} masked input gradient"));
 
     let expected =
@@ -83,7 +85,8 @@ fn check_products(isa: Isa, shape: LinearShape) {
     let expected_bias = naive(outputs, 1, batch, |i, d| dy[d * outputs + i], |_, _| 1.0);
     let (mut d_weight, mut d_bias) = (Guarded::new(outputs * inputs), Guarded::new(outputs));
     let bias_gradient = Some(d_bias.get());
-    linear_weight_gradient_on(isa, shape, &dy, &x, false, d_weight.get(), bias_gradient).unwrap();
+    linear_weight_gradient_on((isa, F32), shape, &dy, &x, false, d_weight.get(), bias_gradient)
+        .unwrap();
     assert_close(&d_weight.finish(), &expected, batch, &format!("{context} weight gradient"));
     assert_close(&d_bias.finish(), &expected_bias, batch, &format!("{context} bias gradient"));
 }
@@ -146,9 +149,9 @@ fn products_do_not_depend_on_the_number_of_threads() {
             let mut y = vec![0.0; batch * outputs];
             let mut dx = vec![0.0; batch * inputs];
             let mut d_weight = vec![0.0; outputs * inputs];
-            linear_forward(shape, &x, &weight, Some(&bias), Activation::Relu, &mut y).unwrap();
-            linear_input_gradient(shape, &dy, &weight, Some(&x), &mut dx).unwrap();
-            linear_weight_gradient(shape, &dy, &x, false, &mut d_weight, None).unwrap();
+            linear_forward(F32, shape, &x, &weight, Some(&bias), Activation::Relu, &mut y).unwrap();
+            linear_input_gradient(F32, shape, &dy, &weight, Some(&x), &mut dx).unwrap();
+            linear_weight_gradient(F32, shape, &dy, &x, false, &mut d_weight, None).unwrap();
             (y, dx, d_weight)
         })
     };
@@ -166,10 +169,12 @@ fn gradients_that_accumulate_are_added_to_what_is_there() {
     for isa in Isa::available() {
         let mut sums = [vec![0.0; outputs * inputs], vec![0.0; outputs]];
         let [d_weight, d_bias] = &mut sums;
-        linear_weight_gradient_on(isa, shape, &dy, &x, false, d_weight, Some(d_bias)).unwrap();
+        linear_weight_gradient_on((isa, F32), shape, &dy, &x, false, d_weight, Some(d_bias))
+            .unwrap();
         let mut twice = sums.clone();
         let [d_weight, d_bias] = &mut twice;
-        linear_weight_gradient_on(isa, shape, &dy, &x, true, d_weight, Some(d_bias)).unwrap();
+        linear_weight_gradient_on((isa, F32), shape, &dy, &x, true, d_weight, Some(d_bias))
+            .unwrap();
         for (sum, twice) in sums[0].iter().zip(&twice[0]) {
             // One and the same product, added to itself.
             assert_eq!(*twice, 2.0 * sum, "{}", isa.name());
@@ -191,30 +196,38 @@ fn shapes_beyond_any_memory_are_refused() {
     let huge = 1 << 62;
     for (batch, inputs, outputs) in [(huge, 4, 4), (4, huge, 4), (4, 4, huge), (huge, huge, huge)] {
         let shape = LinearShape { batch, inputs, outputs };
-        let y = linear_forward(shape, &[], &[], None, Activation::Identity, &mut []);
+        let y = linear_forward(F32, shape, &[], &[], None, Activation::Identity, &mut []);
         assert!(y.is_err(), "{shape:?}");
-        assert!(linear_input_gradient(shape, &[], &[], None, &mut []).is_err(), "{shape:?}");
-        assert!(linear_weight_gradient(shape, &[], &[], false, &mut [], None).is_err());
+        assert!(linear_input_gradient(F32, shape, &[], &[], None, &mut []).is_err(), "{shape:?}");
+        assert!(linear_weight_gradient(F32, shape, &[], &[], false, &mut [], None).is_err());
     }
     // Nothing to compute, whatever the other sizes are.
     let shape = LinearShape { batch: 1 << 33, inputs: 1 << 31, outputs: 0 };
-    assert!(linear_forward(shape, &[], &[], None, Activation::Identity, &mut []).is_err());
+    assert!(linear_forward(F32, shape, &[], &[], None, Activation::Identity, &mut []).is_err());
 }
 
 #[test]
 fn a_nan_passes_through_the_relu() {
     let shape = LinearShape { batch: 1, inputs: 1, outputs: 1 };
     let mut y = [0.0];
-    linear_forward(shape, &[f32::NAN], &[1.0], None, Activation::Relu, &mut y).unwrap();
+    linear_forward(F32, shape, &[f32::NAN], &[1.0], None, Activation::Relu, &mut y).unwrap();
     assert!(y[0].is_nan());
 }
 
 #[test]
 fn a_slice_of_the_wrong_length_is_named() {
     let shape = LinearShape { batch: 2, inputs: 3, outputs: 4 };
-    let error =
-        linear_forward(shape, &[0.0; 5], &[0.0; 12], None, Activation::Identity, &mut [0.0; 8]);
+    let error = linear_forward(
+        F32,
+        shape,
+        &[0.0; 5],
+        &[0.0; 12],
+        None,
+        Activation::Identity,
+        &mut [0.0; 8],
+    );
     assert_eq!(error, Err(LengthError { operand: "x", expected: 6, actual: 5 }));
-    let error = linear_weight_gradient(shape, &[0.0; 8], &[0.0; 6], false, &mut [0.0; 11], None);
+    let error =
+        linear_weight_gradient(F32, shape, &[0.0; 8], &[0.0; 6], false, &mut [0.0; 11], None);
     assert_eq!(error, Err(LengthError { operand: "d_weight", expected: 12, actual: 11 }));
 }
