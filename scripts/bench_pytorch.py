@@ -36,16 +36,21 @@ SAMPLER_SHAPES = [(100, 30, 10), (4096, 16, 64), (64, 32000), (8, 512, 8192)]
 WARM_UP_ITERATIONS, WARM_UP_SECONDS, FEWEST_ITERATIONS = 10, 0.5, 5
 
 
-def training_step(images, compiled, fused):
+def training_step(images, compiled, fused, bf16=False):
     """A function that does one whole training step and returns the loss as a number."""
     torch.manual_seed(0)
     model = CategoricalVae(images.shape[1], HIDDEN, LATENTS, CATEGORIES, "linear")
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
 
     def objective(batch):
-        logits = model.encode(batch)
+        # Products in bf16, all else in f32, as on our side.
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = model.encode(batch)
+        logits = logits.float()
         z = relaxed_sample(logits, gumbel_noise_like(logits), TEMPERATURE, "relaxed")
-        return bernoulli_nll(model.decode(z), batch) + kl_to_uniform(logits)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            pixels = model.decode(z)
+        return bernoulli_nll(pixels.float(), batch) + kl_to_uniform(logits)
 
     if compiled:
         objective = torch.compile(objective)
@@ -87,6 +92,8 @@ def benchmarks(images):
         "step_eager_adam": lambda: training_step(images, compiled=False, fused=False),
         "step_eager_fused_adam": lambda: training_step(images, compiled=False, fused=True),
         "step_compile_fused_adam": lambda: training_step(images, compiled=True, fused=True),
+        "step_bf16_compile_autocast": lambda: training_step(images, True, True, bf16=True),
+        "step_bf16_eager_autocast": lambda: training_step(images, False, True, bf16=True),
     }
     samplers = {
         f"gumbel_softmax_{'x'.join(map(str, shape))}": lambda shape=shape: sampler(shape)

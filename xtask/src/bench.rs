@@ -58,8 +58,8 @@ pub(crate) struct Args {
 /// Our step at work is `step`; see [`side`] for the program behind it.
 const OUR_STEP: &str = "step";
 
-/// The step with the time of its operations.
-const BREAKDOWN: &str = "step_breakdown";
+/// The step with the time of its operations, in f32 and, where the processor gains from it, in bf16.
+const BREAKDOWNS: [&str; 2] = ["step_breakdown", "step_bf16_breakdown"];
 
 const STEP_BENCH: &[&str] = &["--package", "catvae-train", "--example", "step_bench"];
 
@@ -77,8 +77,6 @@ fn break_down(args: &Args) -> Result<()> {
     let ours = built_executable(STEP_BENCH)?;
     let threads = thread_count(args)?;
     let mut side = Side::start(Command::new(&ours), threads, images.path())?;
-    let measured = side.measure(BREAKDOWN, args.seconds)?.map_err(anyhow::Error::msg)?;
-    let breakdown = measured.breakdown.context("step_bench gave no breakdown")?;
     println!(
         "\n{} {}, {threads} threads, {}\n{}\n",
         side.hello.side,
@@ -86,7 +84,12 @@ fn break_down(args: &Args) -> Result<()> {
         images.description(),
         machine()
     );
-    print!("{}", table::breakdown(&breakdown));
+    let known = side.hello.names.clone();
+    for name in BREAKDOWNS.into_iter().filter(|&name| known.iter().any(|known| known == name)) {
+        let measured = side.measure(name, args.seconds)?.map_err(anyhow::Error::msg)?;
+        let breakdown = measured.breakdown.context("step_bench gave no breakdown")?;
+        println!("{name}\n{}", table::breakdown(&breakdown));
+    }
     Ok(())
 }
 

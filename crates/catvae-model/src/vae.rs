@@ -25,6 +25,14 @@ pub struct Layered {
     pub likelihood: Likelihood,
 }
 
+impl Layered {
+    /// The same in bf16 on slices; `None` where a layer has no products in bf16.
+    pub fn in_bf16(&self) -> Option<Self> {
+        let (encoder, decoder) = (self.encoder.in_bf16()?, self.decoder.in_bf16()?);
+        Some(Self { encoder, decoder, ..*self })
+    }
+}
+
 impl Model for CategoricalVae {
     type Settings = ModelConfig;
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::io;
 use crate::settings::{Field, Range, Setting, section};
-use crate::{Error, OptimizerKind, Result};
+use crate::{Error, OptimizerKind, Precision, Result};
 
 /// Configuration of a training run of a [`CategoricalVae`](catvae_model::CategoricalVae).
 pub type TrainConfig = RunConfig<ModelConfig>;
@@ -72,6 +72,8 @@ section! {
         optimizer: OptimizerKind = OptimizerKind::Adam, "optimizer" "NAME",
         /// Step size of the optimiser
         learning_rate: f64 = 1e-3, "lr" "X", range Positive,
+        /// Factors of the step's products: f32, or bf16 with f32 sums on processors with AVX512-BF16
+        precision: Precision = Precision::F32, "precision" "NAME",
         /// Start with the weights of this run, safetensors or PyTorch file, which must fit the model
         #[serde(skip_serializing_if = "Option::is_none")]
         init_from: Option<PathBuf> = None, "init-from" "RUN|FILE",

@@ -44,6 +44,14 @@ pub enum Error {
         /// Value asked for.
         now: String,
     },
+    /// Training in bf16 was asked for where it cannot be had, or gains nothing.
+    #[error(
+        "training.precision = \"bf16\": {reason}. Train in f32; a run in bf16 goes on only where bf16 can be had"
+    )]
+    NoBf16 {
+        /// What is missing.
+        reason: String,
+    },
     /// The data are not those that the run was started with.
     #[error(
         "the {part} images of {dataset} are not the ones the configuration was written for \

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 use catvae_data::{Batch, Batches, Dataset, ImageSet};
-use catvae_model::{Model, ModelConfig, ModelSettings, load_state_dict};
+use catvae_model::{Layered, Model, ModelConfig, ModelSettings, load_state_dict};
 use gumbel_core::Generator;
 use gumbel_core::estimators::EstimatorState;
 
@@ -19,8 +19,8 @@ use crate::step::team::Team;
 use crate::step::times::StepTimes;
 use crate::step::{Failure, Request, StepLoss, tensors};
 use crate::{
-    EpochMetrics, Error, Evaluation, LoadedCheckpoint, LockedRun, Optimizer, Position, Rescue,
-    Result, RunConfig, TrainingSettings, evaluate, stream,
+    EpochMetrics, Error, Evaluation, LoadedCheckpoint, LockedRun, Optimizer, Position, Precision,
+    Rescue, Result, RunConfig, TrainingSettings, evaluate, stream,
 };
 
 /// Something that happened in a run.
@@ -120,7 +120,7 @@ impl<S: ModelSettings> Trainer<S> {
             Optimizer::new(settings.optimizer, settings.learning_rate, &model.parameters())?;
         Ok(Self {
             rescue: Arc::new(Rescue::new(model.parameters(), &optimizer)),
-            layer_step: layer_step(&model, &device),
+            layer_step: layer_step(&model, &device, config.training.precision)?,
             team: Team::default(),
             estimator_state: EstimatorState::default(),
             noise: seed.stream(stream::NOISE),
@@ -151,7 +151,7 @@ impl<S: ModelSettings> Trainer<S> {
         optimizer.restore(checkpoint.optimizer_steps, &checkpoint.moments)?;
         Ok(Self {
             rescue: Arc::new(Rescue::new(parameters, &optimizer)),
-            layer_step: layer_step(&checkpoint.model, &device),
+            layer_step: layer_step(&checkpoint.model, &device, config.training.precision)?,
             team: Team::default(),
             estimator_state: checkpoint.estimator_state,
             config,
@@ -484,8 +484,21 @@ fn measured(seconds: f64) -> f64 {
 }
 
 /// The step on slices, where the model is made of layers and lies on the CPU.
-fn layer_step<M: Model>(model: &M, device: &Device) -> Option<LayerStep> {
-    (device.is_cpu() && model.layered().is_some()).then(LayerStep::default)
+fn layer_step<M: Model>(
+    model: &M,
+    device: &Device,
+    precision: Precision,
+) -> Result<Option<LayerStep>> {
+    let layered = model.layered().filter(|_| device.is_cpu());
+    if precision == Precision::F32 {
+        return Ok(layered.map(|_| LayerStep::default()));
+    }
+    let Some(layered) = layered.and_then(Layered::in_bf16) else {
+        let reason = "only networks of linear layers (mlp) on the CPU have it".to_owned();
+        return Err(Error::NoBf16 { reason });
+    };
+    precision.check_processor()?;
+    Ok(Some(LayerStep::in_bf16(layered)))
 }
 
 #[cfg(test)]
@@ -587,6 +600,50 @@ mod tests {
             trainer.config.training.unrelaxed = false;
             trainer.step(&batch, 100.0).unwrap();
         }
+    }
+
+    #[test]
+    fn a_step_in_bf16_goes_where_the_step_in_f32_goes() {
+        let data = digits_with(3, 100, 1).train;
+        let images = (0..100).flat_map(|i| data.image(i)).map(|&p| f32::from(p) / 255.0).collect();
+        let batch = Batch { images, len: 100, ..Batch::default() };
+        let run = |bf16: bool| {
+            let model = ModelConfig::mlp([28, 28], &[33, 20], [5, 7]);
+            let mut config = TrainConfig { model, ..TrainConfig::default() };
+            // Its first steps follow the gradient itself.
+            config.training.optimizer = crate::OptimizerKind::RAdam;
+            let mut trainer = Trainer::new(config, Device::Cpu).unwrap();
+            if bf16 {
+                // Whatever this processor gains from it.
+                let layered = trainer.model.layered().unwrap().in_bf16().unwrap();
+                trainer.layer_step = Some(LayerStep::in_bf16(layered));
+            }
+            let weights = |trainer: &Trainer| -> Vec<f32> {
+                let flat = |p: &Parameter| p.var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                trainer.model.parameters().iter().flat_map(flat).collect()
+            };
+            let before = weights(&trainer);
+            let loss = trainer.step(&batch, 1.0).unwrap();
+            let after = weights(&trainer);
+            let moved = after.iter().zip(&before).map(|(a, b)| f64::from(a - b));
+            (loss.bce, moved.collect::<Vec<_>>())
+        };
+        let [(loss, moved), (loss_bf16, moved_bf16)] = [run(false), run(true)];
+        assert!(loss != loss_bf16 && (loss / loss_bf16 - 1.0).abs() < 1e-3, "{loss} {loss_bf16}");
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let cosine =
+            dot(&moved, &moved_bf16) / (dot(&moved, &moved) * dot(&moved_bf16, &moved_bf16)).sqrt();
+        // Independent roundings of 2⁻⁹ each.
+        assert!(cosine > 0.9999, "{cosine}");
+    }
+
+    #[test]
+    fn bf16_is_refused_where_a_layer_has_no_products_in_it() {
+        let mut config = TrainConfig::default();
+        config.training.precision = Precision::Bf16;
+        config.model.network = Conv { channels: vec![3, 5], hidden: vec![17] }.into();
+        let error = Trainer::new(config, Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains("mlp") && error.contains("training.precision"), "{error}");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Plan {
 pub(super) struct Series {
     pub(super) name: String,
     pub(super) ms: Vec<Option<f64>>,
+    /// The least that this processor allows, as measured last.
+    pub(super) limit_ms: Option<f64>,
 }
 
 /// A group after all rounds.
@@ -81,7 +83,7 @@ impl Plan {
         n_rounds: u32,
         mut measure: impl FnMut(usize, &str) -> Result<Result<Measured, String>>,
     ) -> Result<Vec<Comparison>> {
-        let series = |name: &String| Series { name: name.clone(), ms: Vec::new() };
+        let series = |name: &String| Series { name: name.clone(), ms: Vec::new(), limit_ms: None };
         let mut comparisons: Vec<_> = self
             .groups
             .iter()
@@ -100,7 +102,10 @@ impl Plan {
                 }
                 for (side, series) in work {
                     let measured = measure(side, &series.name)?;
-                    series.ms.push(measured.ok().map(|measured| measured.ms));
+                    let measured = measured.ok();
+                    series.limit_ms =
+                        measured.as_ref().and_then(|m| m.limit_ms).or(series.limit_ms);
+                    series.ms.push(measured.map(|measured| measured.ms));
                 }
             }
         }
@@ -162,7 +167,7 @@ mod tests {
                 Ok(if name == "step_b" {
                     Err("no".to_owned())
                 } else {
-                    Ok(Measured { ms, peak_rss_mib: None, breakdown: None })
+                    Ok(Measured { ms, limit_ms: Some(0.5), peak_rss_mib: None, breakdown: None })
                 })
             })
             .unwrap();
@@ -174,5 +179,6 @@ mod tests {
         assert_eq!(comparisons[0].ours.ms, [Some(1.0), Some(6.0)]);
         assert_eq!(comparisons[0].theirs[0].ms, [Some(2.0), Some(5.0)]);
         assert_eq!(comparisons[0].theirs[1].ms, [None, None]);
+        assert_eq!(comparisons[0].ours.limit_ms, Some(0.5));
     }
 }

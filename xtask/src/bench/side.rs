@@ -23,6 +23,8 @@
 //! - `run NAME SECONDS` times iterations one by one until SECONDS have passed, at least five. `ms` is their median.
 //! - The first request for NAME sets up its network and buffers and compiles it, and warms it up by at least ten
 //!   iterations and half a second that do not count. Nothing is set up for a NAME that is not asked for.
+//! - `limit_ms`, which ours has, is the least that this processor allows: multiply-adds at the rate measured in registers, or
+//!   reading and writing each value once at the rate measured for as many, whichever takes longer.
 //! - `peak_rss_mib` is the most memory the process has ever held; absent where the system does not say.
 //! - At the end of stdin the program ends. Anything for people goes to stderr.
 //!
@@ -35,6 +37,7 @@
 //!   noise, runs forward, backward and optimiser, and reads the loss back as a number.
 //! - `step_breakdown`: the same step; the answer also has `breakdown` with mean milliseconds by operation (`parts_ms`),
 //!   `gflops`, and `peak_gflops`, the rate of multiply-adds in registers on all threads. Ours alone.
+//! - `step_bf16`, `step_bf16_breakdown`: the same with products in bf16, where the processor gains from it.
 //! - `gumbel_softmax_AxBxC`: a relaxed sample over the last axis at τ = 1 with fresh noise, and the gradient of the
 //!   logits for a fixed upstream gradient.
 //! - `structured_chain_*`, `structured_subset_*`: 64 chains of 100 labels out of 20 with scores for every edge, 64 subsets of 10 of
@@ -64,6 +67,8 @@ pub(super) struct Hello {
 pub(super) struct Measured {
     /// Median of the iterations.
     pub(super) ms: f64,
+    /// The least that this processor allows, where the side says it.
+    pub(super) limit_ms: Option<f64>,
     pub(super) peak_rss_mib: Option<f64>,
     /// Where the time went, for names that say it.
     pub(super) breakdown: Option<Value>,
@@ -150,7 +155,12 @@ impl<R: BufRead, W: Write> Talk<R, W> {
         match (line.get("name").and_then(Value::as_str), number("ms")) {
             (Some(answered), Some(ms)) if answered == name && ms > 0.0 => {
                 let breakdown = line.get("breakdown").cloned();
-                Ok(Ok(Measured { ms, peak_rss_mib: number("peak_rss_mib"), breakdown }))
+                Ok(Ok(Measured {
+                    ms,
+                    limit_ms: number("limit_ms"),
+                    peak_rss_mib: number("peak_rss_mib"),
+                    breakdown,
+                }))
             }
             _ => bail!("name and ms are expected, but it said {line}"),
         }
@@ -183,10 +193,14 @@ mod tests {
         );
         assert_eq!(talk.hello().unwrap().names, ["step"]);
         let first = talk.measure("step", 1.5).unwrap();
-        let expected = Measured { ms: 6.5, peak_rss_mib: Some(120.0), breakdown: None };
+        let expected =
+            Measured { ms: 6.5, limit_ms: None, peak_rss_mib: Some(120.0), breakdown: None };
         assert_eq!(first, Ok(expected));
         let second = talk.measure("step", 0.25).unwrap();
-        assert_eq!(second, Ok(Measured { ms: 7.5, peak_rss_mib: None, breakdown: None }));
+        assert_eq!(
+            second,
+            Ok(Measured { ms: 7.5, limit_ms: None, peak_rss_mib: None, breakdown: None })
+        );
         assert_eq!(String::from_utf8(talk.input).unwrap(), "run step 1.5\nrun step 0.25\n");
     }
 

@@ -15,7 +15,8 @@ const STEP_GFLOP: f64 = {
 /// Times of all sides, and how many times as long as ours each peer takes.
 pub(super) fn times(comparisons: &[Comparison]) -> String {
     let mut rows = vec![
-        ["work", "ms (fastest–slowest round)", "GFLOP/s", "times ours (range)"].map(str::to_owned),
+        ["work", "ms (fastest–slowest round)", "limit ms", "GFLOP/s", "times ours (range)"]
+            .map(str::to_owned),
     ];
     for comparison in comparisons {
         let is_step = comparison.ours.name == OUR_STEP;
@@ -24,9 +25,11 @@ pub(super) fn times(comparisons: &[Comparison]) -> String {
             _ => String::new(),
         };
         let ours = &comparison.ours;
+        let limit = of_limit(ours.limit_ms, median(&known(&ours.ms)));
         rows.push([
             format!("{} (ours)", ours.name),
             spread(&known(&ours.ms), 3),
+            limit,
             gflops(ours),
             "1".to_owned(),
         ]);
@@ -40,6 +43,7 @@ pub(super) fn times(comparisons: &[Comparison]) -> String {
             rows.push([
                 theirs.name.clone(),
                 spread(&known(&theirs.ms), 3),
+                String::new(),
                 gflops(theirs),
                 spread(&ratios, 2),
             ]);
@@ -58,6 +62,13 @@ pub(super) fn memory(peaks: &[(String, Option<f64>)]) -> String {
         rows.push([name.clone(), peak.map_or_else(unknown, |peak| format!("{peak:.0}")), ratio]);
     }
     markdown(&rows)
+}
+
+/// A limit, and the share of it that `ms` reaches.
+fn of_limit(limit_ms: Option<f64>, ms: Option<f64>) -> String {
+    limit_ms
+        .zip(ms)
+        .map_or_else(unknown, |(limit, ms)| format!("{limit:.3} ({:.0} %)", 100.0 * limit / ms))
 }
 
 fn unknown() -> String {
@@ -95,13 +106,17 @@ fn median(values: &[f64]) -> Option<f64> {
 pub(super) fn breakdown(breakdown: &Value) -> String {
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     let total = number(&breakdown["mean_ms"]);
-    let mut rows = vec![["operation", "ms", "share"].map(str::to_owned)];
+    let mut rows = vec![["operation", "ms", "share", "limit ms"].map(str::to_owned)];
+    let limit = |name: &str, ms| of_limit(breakdown["limits_ms"][name].as_f64(), Some(ms));
     let parts = breakdown["parts_ms"].as_object().into_iter().flatten();
-    let mut parts: Vec<_> = parts.map(|(name, ms)| (name.replace('_', " "), number(ms))).collect();
+    let mut parts: Vec<_> = parts
+        .map(|(name, ms)| (name.replace('_', " "), number(ms), limit(name, number(ms))))
+        .collect();
     parts.sort_by(|a, b| b.1.total_cmp(&a.1));
-    parts.push(("the whole step".to_owned(), total));
-    for (name, ms) in parts {
-        rows.push([name, format!("{ms:.3}"), format!("{:.0} %", 100.0 * ms / total)]);
+    let whole = of_limit(breakdown["limit_ms"].as_f64(), Some(total));
+    parts.push(("the whole step".to_owned(), total, whole));
+    for (name, ms, limit) in parts {
+        rows.push([name, format!("{ms:.3}"), format!("{:.0} %", 100.0 * ms / total), limit]);
     }
     format!(
         "{}\n{:.0} GFLOP/s, {:.0} % of the {:.0} that multiply-adds in registers reach\n",
@@ -135,7 +150,7 @@ mod tests {
     use super::*;
 
     fn series(name: &str, ms: &[Option<f64>]) -> Series {
-        Series { name: name.to_owned(), ms: ms.to_vec() }
+        Series { name: name.to_owned(), ms: ms.to_vec(), limit_ms: Some(1.1) }
     }
 
     #[test]
@@ -164,9 +179,9 @@ mod tests {
             .lines()
             .map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
             .collect();
-        assert_eq!(rows[2], ["step (ours)", "5.500 (1.000–10.000)", "118", "1"]);
-        assert_eq!(rows[3], ["step_eager", "7.000 (2.000–40.000)", "93", "3.00 (2.00–4.00)"]);
-        assert_eq!(rows[4], ["step_gone", "–", "", "–"]);
+        assert_eq!(rows[2], ["step (ours)", "5.500 (1.000–10.000)", "1.100 (20 %)", "118", "1"]);
+        assert_eq!(rows[3], ["step_eager", "7.000 (2.000–40.000)", "", "93", "3.00 (2.00–4.00)"]);
+        assert_eq!(rows[4], ["step_gone", "–", "", "", "–"]);
     }
 
     #[test]
@@ -183,11 +198,12 @@ mod tests {
     fn the_breakdown_begins_with_what_takes_longest() {
         let text = breakdown(&serde_json::json!({
             "mean_ms": 4.0, "parts_ms": {"noise": 1.0, "weight_gradients": 3.0},
+            "limits_ms": {"weight_gradients": 1.5}, "limit_ms": 2.0,
             "gflops": 160.0, "peak_gflops": 400.0, "share_of_peak": 0.4,
         }));
         let rows: Vec<_> = text.lines().collect();
-        assert!(rows[2].starts_with("| weight gradients | 3.000 | 75 %"), "{text}");
-        assert!(rows[4].contains("4.000 | 100 %"), "{text}");
+        assert!(rows[2].starts_with("| weight gradients | 3.000 | 75 %  | 1.500 (50 %)"), "{text}");
+        assert!(rows[4].contains("4.000 | 100 % | 2.000 (50 %)"), "{text}");
         assert_eq!(rows[6], "160 GFLOP/s, 40 % of the 400 that multiply-adds in registers reach");
     }
 

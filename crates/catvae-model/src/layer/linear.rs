@@ -1,8 +1,11 @@
 //! A fully connected layer.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use gumbel_kernels::{
-    Activation, LinearShape, linear_forward, linear_input_gradient, linear_weight_gradient,
+    Activation, LinearShape, Precision, linear_forward, linear_input_gradient,
+    linear_weight_gradient,
 };
 
 use super::{Layer, LayerKind, SliceResult};
@@ -16,6 +19,8 @@ pub struct Linear {
     pub outputs: usize,
     /// What is applied to y.
     pub activation: Activation,
+    /// Of the factors of its products on slices.
+    pub precision: Precision,
 }
 
 impl Linear {
@@ -53,6 +58,10 @@ impl Layer for Linear {
         self.inputs
     }
 
+    fn in_bf16(&self) -> Option<Arc<dyn Layer>> {
+        Some(Arc::new(Self { precision: Precision::Bf16, ..*self }))
+    }
+
     fn forward(
         &self,
         weight: &[f32],
@@ -61,7 +70,7 @@ impl Layer for Linear {
         x: &[f32],
         y: &mut [f32],
     ) -> SliceResult {
-        linear_forward(self.shape(batch), x, weight, Some(bias), self.activation, y)
+        linear_forward(self.precision, self.shape(batch), x, weight, Some(bias), self.activation, y)
     }
 
     fn input_gradient(
@@ -72,7 +81,7 @@ impl Layer for Linear {
         relu_output: Option<&[f32]>,
         dx: &mut [f32],
     ) -> SliceResult {
-        linear_input_gradient(self.shape(batch), dy, weight, relu_output, dx)
+        linear_input_gradient(self.precision, self.shape(batch), dy, weight, relu_output, dx)
     }
 
     fn parameter_gradient(
@@ -84,7 +93,15 @@ impl Layer for Linear {
         d_weight: &mut [f32],
         d_bias: &mut [f32],
     ) -> SliceResult {
-        linear_weight_gradient(self.shape(batch), dy, x, accumulate, d_weight, Some(d_bias))
+        linear_weight_gradient(
+            self.precision,
+            self.shape(batch),
+            dy,
+            x,
+            accumulate,
+            d_weight,
+            Some(d_bias),
+        )
     }
 
     fn product(&self, weight: &Tensor, bias: &Tensor, x: &Tensor) -> candle_core::Result<Tensor> {

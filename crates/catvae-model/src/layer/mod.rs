@@ -9,13 +9,14 @@ mod linear;
 mod op;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use gumbel_kernels::LengthError;
 
 pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::{Conv2d, ConvSize};
-pub use gumbel_kernels::Activation;
+pub use gumbel_kernels::{Activation, Precision};
 pub use linear::Linear;
 pub(crate) use op::apply;
 
@@ -63,6 +64,12 @@ pub trait Layer: Debug + Send + Sync {
 
     /// How many inputs one output is a sum over: what initial parameters are scaled by.
     fn fan_in(&self) -> usize;
+
+    /// The same layer, whose operations on slices round the factors of their products to bf16; `None` for one that
+    /// has no such products.
+    fn in_bf16(&self) -> Option<Arc<dyn Layer>> {
+        None
+    }
 
     /// `y` from `x`.
     ///

@@ -80,7 +80,7 @@ mod tests {
     use gumbel_core::Generator;
     use proptest::prelude::*;
 
-    use super::super::{Conv2d, ConvSize, ConvTranspose2d, Linear};
+    use super::super::{Conv2d, ConvSize, ConvTranspose2d, Linear, Precision};
     use super::*;
 
     /// Whole numbers, so that products are exact and even a ReLU's zero is hit.
@@ -118,7 +118,7 @@ mod tests {
         fn a_linear_layer_is_candles(
             batch in 1_usize..40, inputs in 1_usize..50, outputs in 1_usize..50, relu: bool, seed: u64,
         ) {
-            let layer = Linear { inputs, outputs, activation: activation(relu) };
+            let layer = Linear { inputs, outputs, activation: activation(relu), precision: Precision::F32 };
             let (fast, plain) = both(Arc::new(layer), batch, seed);
             prop_assert_eq!(fast, plain);
         }
@@ -146,7 +146,12 @@ mod tests {
         let x = Tensor::new(&[[1_f32, 2.0, 3.0], [4.0, 5.0, 6.0]], &Device::Cpu).unwrap();
         let weight = Tensor::new(&[[1_f32, -1.0]], &Device::Cpu).unwrap();
         let bias = Tensor::new(&[0.5_f32], &Device::Cpu).unwrap();
-        let layer = Linear { inputs: 2, outputs: 1, activation: Activation::Identity };
+        let layer = Linear {
+            inputs: 2,
+            outputs: 1,
+            activation: Activation::Identity,
+            precision: Precision::F32,
+        };
         let y = apply(&(Arc::new(layer) as _), &weight, &bias, &x.t().unwrap()).unwrap();
         assert_eq!(y.to_vec2::<f32>().unwrap(), [[-2.5], [-2.5], [-2.5]]);
     }
@@ -156,7 +161,12 @@ mod tests {
         let x = Var::new(&[[1.0_f32], [0.0], [-1.0]], &Device::Cpu).unwrap();
         let weight = Tensor::new(&[[2.0_f32]], &Device::Cpu).unwrap();
         let bias = Tensor::new(&[0.0_f32], &Device::Cpu).unwrap();
-        let layer = Linear { inputs: 1, outputs: 1, activation: Activation::Relu };
+        let layer = Linear {
+            inputs: 1,
+            outputs: 1,
+            activation: Activation::Relu,
+            precision: Precision::F32,
+        };
         let y = apply(&(Arc::new(layer) as _), &weight, &bias, &x).unwrap();
         assert_eq!(y.to_vec2::<f32>().unwrap(), [[2.0], [0.0], [0.0]]);
         let gradients = y.backward().unwrap();
@@ -167,8 +177,12 @@ mod tests {
     #[test]
     fn sizes_that_do_not_fit_are_an_error() {
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
-        let layer: Arc<dyn Layer> =
-            Arc::new(Linear { inputs: 3, outputs: 4, activation: Activation::Relu });
+        let layer: Arc<dyn Layer> = Arc::new(Linear {
+            inputs: 3,
+            outputs: 4,
+            activation: Activation::Relu,
+            precision: Precision::F32,
+        });
         for (x, weight, bias) in [([2, 5], [4, 3], 4), ([2, 3], [4, 5], 4), ([2, 3], [4, 3], 5)] {
             let y = apply(&layer, &zeros(&weight), &zeros(&[bias]), &zeros(&x));
             assert!(y.is_err());

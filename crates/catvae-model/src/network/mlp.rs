@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Sizes};
 use crate::Result;
-use crate::layer::{Activation, Layer, Linear};
+use crate::layer::{Activation, Layer, Linear, Precision};
 
 /// Fully connected layers with ReLU between them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,12 @@ pub(super) fn dense(widths: &[usize], last: Activation) -> Vec<Box<dyn Layer>> {
     let n_layers = widths.len() - 1;
     let layers = widths.windows(2).enumerate().map(|(i, pair)| {
         let activation = if i + 1 == n_layers { last } else { Activation::Relu };
-        Box::new(Linear { inputs: pair[0], outputs: pair[1], activation }) as Box<dyn Layer>
+        Box::new(Linear {
+            inputs: pair[0],
+            outputs: pair[1],
+            activation,
+            precision: Precision::F32,
+        }) as Box<dyn Layer>
     });
     layers.collect()
 }

@@ -80,6 +80,14 @@ impl Network {
         Self { placed: placed.collect(), initialisation }
     }
 
+    /// The same network in bf16 on slices; `None` where a layer has no products in bf16.
+    pub fn in_bf16(&self) -> Option<Self> {
+        let place =
+            |placed: &Placed| Some(Placed { layer: placed.layer.in_bf16()?, ..placed.clone() });
+        let placed = self.placed.iter().map(place).collect::<Option<_>>()?;
+        Some(Self { placed, ..*self })
+    }
+
     /// The layers, first to last.
     pub fn layers(&self) -> impl ExactSizeIterator<Item = &dyn Layer> {
         self.placed.iter().map(|placed| placed.layer.as_ref())

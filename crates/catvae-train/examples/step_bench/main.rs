@@ -6,8 +6,9 @@
 //! echo 'run step 2' | cargo run --release -p catvae-train --example step_bench -- --threads 2 --images FILE
 //! ```
 //!
-//! `step_breakdown` is the step again, with where its time goes.
+//! `step_breakdown` is the step again, with where its time goes; `step_bf16` and its breakdown are the step in bf16.
 
+mod limit;
 mod machine;
 mod sampler;
 mod step;
@@ -17,6 +18,7 @@ mod timing;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
+use catvae_train::Precision;
 use serde_json::{Value, json};
 
 use sampler::{SHAPES, Sampler};
@@ -47,8 +49,11 @@ fn main() -> Result<()> {
     let images = images.ok_or("--images FILE is missing: an IDX file of 28x28 images")?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
 
-    let names: Vec<_> = [STEP.to_owned(), BREAKDOWN.to_owned()]
+    let bf16 = Precision::Bf16.check_processor().is_ok();
+    let names: Vec<_> = STEPS
         .into_iter()
+        .filter(|&(_, precision, _)| bf16 || precision == Precision::F32)
+        .map(|(name, ..)| name.to_owned())
         .chain(SHAPES.iter().map(|shape| Sampler::name(shape)))
         .chain(WORK.map(str::to_owned))
         .collect();
@@ -67,8 +72,13 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-const STEP: &str = "step";
-const BREAKDOWN: &str = "step_breakdown";
+/// Steps in each precision, with or without where their time goes.
+const STEPS: [(&str, Precision, bool); 4] = [
+    ("step", Precision::F32, false),
+    ("step_breakdown", Precision::F32, true),
+    ("step_bf16", Precision::Bf16, false),
+    ("step_bf16_breakdown", Precision::Bf16, true),
+];
 
 fn reply(message: &Value) -> Result<()> {
     let mut out = std::io::stdout().lock();
@@ -79,7 +89,8 @@ fn reply(message: &Value) -> Result<()> {
 /// What has been asked for so far.
 struct Bench {
     images: PathBuf,
-    step: Option<Step>,
+    /// The one asked for last.
+    step: Option<(Precision, Step)>,
     samplers: Vec<(String, Sampler)>,
     structured: Option<(&'static str, Structured)>,
 }
@@ -91,29 +102,32 @@ impl Bench {
             return Err(format!("cannot do {line:?}: it is not `run NAME SECONDS`").into());
         };
         let seconds = seconds.parse()?;
-        if name == STEP {
-            return timing::measure(name, self.step()?, seconds);
-        }
-        if name == BREAKDOWN {
-            let step = self.step()?;
+        if let Some(&(_, precision, breakdown)) = STEPS.iter().find(|step| step.0 == name) {
+            let step = self.step(precision)?;
             step.forget_times();
             let mut answer = timing::measure(name, step, seconds)?;
-            answer["breakdown"] = step.breakdown();
+            answer["limit_ms"] = json!(step.limit_ms());
+            if breakdown {
+                answer["breakdown"] = step.breakdown();
+            }
             return Ok(answer);
         }
         if let Some(&work) = WORK.iter().find(|&&work| work == name) {
             return timing::measure(name, self.structured(work)?, seconds);
         }
-        timing::measure(name, self.sampler(name)?, seconds)
+        let sampler = self.sampler(name)?;
+        let mut answer = timing::measure(name, sampler, seconds)?;
+        answer["limit_ms"] = json!(sampler.limit_ms());
+        Ok(answer)
     }
 
-    fn step(&mut self) -> Result<&mut Step> {
-        if self.step.is_none() {
-            let mut step = Step::new(&self.images)?;
+    fn step(&mut self, precision: Precision) -> Result<&mut Step> {
+        if self.step.as_ref().is_none_or(|(known, _)| *known != precision) {
+            let mut step = Step::new(&self.images, precision)?;
             timing::warm_up(&mut step)?;
-            self.step = Some(step);
+            self.step = Some((precision, step));
         }
-        self.step.as_mut().ok_or_else(|| "no step".into())
+        self.step.as_mut().map(|(_, step)| step).ok_or_else(|| "no step".into())
     }
 
     fn structured(&mut self, name: &'static str) -> Result<&mut Structured> {

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Shape, Tensor, Var};
 use gumbel_core::{Generator, gumbel_noise, gumbel_softmax};
 
 use crate::Result;
+use crate::limit::Needs;
 
 pub(crate) const SHAPES: [&[usize]; 4] =
     [&[100, 30, 10], &[4096, 16, 64], &[64, 32000], &[8, 512, 8192]];
@@ -26,6 +27,11 @@ impl Sampler {
         let logits = gumbel_noise(shape, candle_core::DType::F32, &Device::Cpu, &mut g)?;
         let upstream = gumbel_noise(shape, candle_core::DType::F32, &Device::Cpu, &mut g)?;
         Ok(Self { logits: Var::from_tensor(&logits)?, upstream, noise: g })
+    }
+
+    /// Reading logits and the gradient of the sample, writing the sample and the gradient of the logits.
+    pub(crate) fn limit_ms(&self) -> f64 {
+        Needs { gflop: 0.0, values: 4 * self.upstream.elem_count() }.ms()
     }
 
     pub(crate) fn draw(&mut self) -> Result<()> {

@@ -7,22 +7,37 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 use catvae_data::{Batches, Binarization, EpochBatches, IdxKind, ImageSet, read_idx};
 use catvae_model::ModelConfig;
-use catvae_train::{StepTimes, TrainConfig, Trainer, TrainingSettings};
+use catvae_train::{Precision, StepTimes, TrainConfig, Trainer, TrainingSettings};
 use serde_json::{Value, json};
 
 use crate::Result;
+use crate::limit::{Needs, peak_gflops};
 
 const BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
-/// Multiply-adds of one step, counted as two operations: forward, gradients of all weights, and gradients of every
-/// layer's input but the first's.
-const GFLOP: f64 = {
-    let (weights, first) = (2 * (784 * 512 + 512 * 256 + 256 * 300), 784 * 512);
-    (2 * 100 * (3 * weights - first)) as f64 / 1e9
+const WEIGHTS: usize = 2 * (784 * 512 + 512 * 256 + 256 * 300);
+
+/// Of the first layer: its input needs no gradient.
+const FIRST: usize = 784 * 512;
+
+/// A multiply-add for each of these weights and each image, counted as two operations.
+const fn gflop(weights: usize) -> f64 {
+    (2 * 100 * weights) as f64 / 1e9
+}
+
+/// Weights are read by each product but the gradient of weights, which writes; the optimiser reads four values and
+/// writes three.
+const FORWARD: Needs = Needs { gflop: gflop(WEIGHTS), values: WEIGHTS };
+const BACKWARD: Needs = Needs { gflop: gflop(2 * WEIGHTS - FIRST), values: 2 * WEIGHTS - FIRST };
+const OPTIMIZER: Needs = Needs { gflop: 0.0, values: 7 * WEIGHTS };
+const STEP: Needs = Needs {
+    gflop: FORWARD.gflop + BACKWARD.gflop,
+    values: FORWARD.values + BACKWARD.values + OPTIMIZER.values,
 };
 
 pub(crate) struct Step {
     trainer: Trainer,
+    precision: Precision,
     images: ImageSet,
     batches: Batches,
     epoch: u64,
@@ -34,7 +49,7 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    pub(crate) fn new(images: &Path) -> Result<Self> {
+    pub(crate) fn new(images: &Path, precision: Precision) -> Result<Self> {
         let idx = read_idx(images, IdxKind::Images)?;
         let &[_, rows, cols] = idx.dims.as_slice() else {
             return Err("the file holds no images".into());
@@ -47,6 +62,7 @@ impl Step {
                 batch_size: BATCH_SIZE.get(),
                 learning_rate: 1e-3,
                 unrelaxed: false,
+                precision,
                 ..TrainingSettings::default()
             },
             ..TrainConfig::default()
@@ -57,6 +73,7 @@ impl Step {
             binarization: Binarization::Grey,
         };
         Ok(Self {
+            precision,
             trainer: Trainer::new(config, Device::Cpu)?,
             source: batches.epoch(&images, 0, 0),
             images,
@@ -108,24 +125,38 @@ impl Step {
         ];
         let rest = self.total.saturating_sub(parts.iter().map(|(_, time)| *time).sum());
         let parts = parts.into_iter().chain([("rest", rest)]);
-        let gflops = GFLOP / (ms(self.total) / 1e3);
-        let peak = peak_gflops();
+        let gflops = STEP.gflop / (ms(self.total) / 1e3);
+        let peak = self.gain() * peak_gflops();
         json!({
             "mean_ms": ms(self.total),
             "parts_ms": parts.map(|(name, time)| (name.to_owned(), json!(ms(time)))).collect::<serde_json::Map<_, _>>(),
+            "limits_ms": {
+                "forward": self.limit(FORWARD),
+                "backward": self.limit(BACKWARD),
+                "optimizer": self.limit(OPTIMIZER),
+            },
+            "limit_ms": self.limit_ms(),
             "gflops": gflops,
             "peak_gflops": peak,
             "share_of_peak": gflops / peak,
         })
     }
 
+    /// The least milliseconds for a step.
+    pub(crate) fn limit_ms(&self) -> f64 {
+        self.limit(STEP)
+    }
+
+    fn limit(&self, needs: Needs) -> f64 {
+        Needs { gflop: needs.gflop / self.gain(), ..needs }.ms()
+    }
+
+    /// How many times the rate of f32 the products could have.
+    fn gain(&self) -> f64 {
+        if self.precision == Precision::Bf16 { gumbel_kernels::bf16_gain() } else { 1.0 }
+    }
+
     fn times(&self) -> StepTimes {
         self.trainer.step_times().unwrap_or_default()
     }
-}
-
-/// Multiply-adds in registers on all threads at once.
-fn peak_gflops() -> f64 {
-    let duration = Duration::from_millis(200);
-    rayon::broadcast(|_| gumbel_kernels::peak_gflops(duration)).iter().sum()
 }

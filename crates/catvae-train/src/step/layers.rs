@@ -5,6 +5,7 @@
 //! buffer, summed over the batch: the norm that clipping needs, the look for values that are not finite
 //! and the optimiser each go through it once.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
@@ -36,9 +37,16 @@ pub(crate) struct LayerStep {
     kl: Vec<f32>,
     nll_of_rows: Vec<f32>,
     times: StepTimes,
+    /// The model's layers in bf16, where the run is in bf16.
+    bf16: Option<Arc<Layered>>,
 }
 
 impl LayerStep {
+    /// A step in bf16.
+    pub(crate) fn in_bf16(layered: Layered) -> Self {
+        Self { bf16: Some(Arc::new(layered)), ..Self::default() }
+    }
+
     /// Where the time of the steps so far went.
     pub(crate) fn times(&self) -> StepTimes {
         self.times
@@ -56,6 +64,8 @@ impl LayerStep {
         mut request: Request,
     ) -> Result<StepLoss, Failure> {
         self.times.steps += 1;
+        let bf16 = self.bf16.clone();
+        let layered = bf16.as_deref().unwrap_or(layered);
         let parameters = model.parameters();
         let (loss, may_overflow) = with_values(&parameters, |values| {
             self.forward_backward(model.settings(), layered, values, &mut request)

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use catvae_data::Binarization;
 use catvae_model::{Code, Conv, Likelihood, LogitsActivation, Mlp, ModelConfig, Vgg};
-use catvae_train::{DataSettings, OptimizerKind, Provenance, TrainConfig, TrainingSettings};
+use catvae_train::{
+    DataSettings, OptimizerKind, Precision, Provenance, TrainConfig, TrainingSettings,
+};
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
 use proptest::num::f64::{NORMAL, POSITIVE, SUBNORMAL};
@@ -114,9 +116,16 @@ fn training() -> impl Strategy<Value = TrainingSettings> {
     let counts = (sizes(1), sizes(1), sizes(0), integers(0), sizes(1), integers(0));
     let rates = (positive(), proptest::option::of(positive()));
     let optimizers = prop_oneof![Just(OptimizerKind::Adam), Just(OptimizerKind::RAdam)];
+    let precisions = prop_oneof![Just(Precision::F32), Just(Precision::Bf16)];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (counts, rates, optimizers, flags, sizes(1)).prop_map(
-        |(counts, (learning_rate, clip_gradient_norm), optimizer, flags, eval_draws)| {
+    (counts, rates, (optimizers, precisions), flags, sizes(1)).prop_map(
+        |(
+            counts,
+            (learning_rate, clip_gradient_norm),
+            (optimizer, precision),
+            flags,
+            eval_draws,
+        )| {
             let (epochs, batch_size, eval_every, checkpoint_every, keep_checkpoints, seed) = counts;
             let (unrelaxed, keep_best, test) = flags;
             TrainingSettings {
@@ -124,6 +133,7 @@ fn training() -> impl Strategy<Value = TrainingSettings> {
                 batch_size,
                 optimizer,
                 learning_rate,
+                precision,
                 init_from: None,
                 seed,
                 eval_every,

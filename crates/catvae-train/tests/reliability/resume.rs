@@ -3,7 +3,7 @@
 use candle_core::Device;
 use catvae_data::Binarization;
 use catvae_model::Code;
-use catvae_train::{EpochMetrics, OptimizerKind, Outcome, RunDir, TrainConfig};
+use catvae_train::{EpochMetrics, OptimizerKind, Outcome, Precision, RunDir, TrainConfig};
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
 use proptest::prelude::*;
@@ -29,13 +29,20 @@ fn configs(estimator: Estimator, code: Code) -> impl Strategy<Value = TrainConfi
         (0..9_u64).prop_map(|seed| Binarization::Dynamic { seed }),
     ];
     let optimizers = prop_oneof![Just(OptimizerKind::Adam), Just(OptimizerKind::RAdam)];
-    let training = (optimizers, any::<bool>(), any::<bool>(), 0..1000_u64, 0..4_u64);
+    // In bf16 where it can be had.
+    let has_bf16 = Precision::Bf16.check_processor().is_ok();
+    let precisions = prop_oneof![
+        Just(Precision::F32),
+        Just(if has_bf16 { Precision::Bf16 } else { Precision::F32 })
+    ];
+    let training = (optimizers, precisions, any::<bool>(), any::<bool>(), 0..1000_u64, 0..4_u64);
     (training, schedules(), binarizations).prop_map(move |(training, temperature, binarization)| {
         let mut config = tiny::config();
-        let (optimizer, clips, unrelaxed, seed, checkpoint_every) = training;
+        let (optimizer, precision, clips, unrelaxed, seed, checkpoint_every) = training;
         config.estimator = estimator;
         config.model.code = code;
         config.training.optimizer = optimizer;
+        config.training.precision = precision;
         config.training.clip_gradient_norm = clips.then_some(0.05);
         config.training.unrelaxed = unrelaxed;
         config.training.seed = seed;
