@@ -101,10 +101,10 @@ pub(crate) trait Kernel: Copy + Send + Sync {
         for j in 0..columns.div_ceil(2) {
             let line = &mut out[j * step..j * step + LINE];
             line.fill(0.0);
-            for i in 0..rows {
+            for (i, pair) in line.iter_mut().enumerate().take(rows) {
                 let first = i * stride + 2 * j;
                 let second = if 2 * j + 1 < columns { matrix[first + 1] } else { 0.0 };
-                line[i] = bf16::pair(matrix[first], second);
+                *pair = bf16::pair(matrix[first], second);
             }
         }
     }
