@@ -805,3 +805,25 @@ fn a_collapse_is_said_once_and_a_run_that_learns_hears_nothing() {
     let output = place.run(&format!("{small} --epochs 12 --out alive"));
     assert!(!stderr(&output).contains("the codes carry nothing"), "{}", stderr(&output));
 }
+
+#[test]
+fn a_folder_that_is_a_file_and_other_images_than_those_of_a_run_say_what_to_do() {
+    let place = Place::new();
+    fs::write(place.path("taken"), "a file").unwrap();
+    let message = place.error(&format!("{SMALL} --epochs 1 --out taken"));
+    assert!(message.contains("taken: there is a file of that name: choose another"), "{message}");
+    assert_eq!(fs::read(place.path("taken")).unwrap(), b"a file");
+
+    place.ok(&format!("{SMALL} --epochs 1 --out run"));
+    let message = place.error("train --config run/config.toml --train-images 100 --out other");
+    assert!(message.contains("without [provenance]"), "{message}");
+}
+
+#[test]
+fn a_run_with_too_many_codes_to_enumerate_says_what_fits() {
+    let place = Place::new();
+    place.ok("train --train-images 100 --test-images 50 --epochs 1 --hidden 16 --batch-size 50 --out run");
+    let message = place.error("estimators run");
+    assert!(message.contains("4 latents of 8 categories have 4,096"), "{message}");
+    assert!(message.contains("1e30"), "{message}");
+}

@@ -38,7 +38,12 @@ pub(crate) fn create_child_synced(path: &Path) -> Result<()> {
     }
     match fs::create_dir(path) {
         // Another process was faster; it may not have synced yet.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => (),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            if !path.is_dir() {
+                let message = "there is a file of that name: choose another name for the folder";
+                return Err(io("cannot create", path)(std::io::Error::new(error.kind(), message)));
+            }
+        }
         made => made.map_err(io("cannot create", path))?,
     }
     sync_dir(path.parent().unwrap_or(Path::new("")))

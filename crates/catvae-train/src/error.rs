@@ -55,7 +55,7 @@ pub enum Error {
     /// The data are not those that the run was started with.
     #[error(
         "the {part} images of {dataset} are not the ones the configuration was written for \
-         (sha256 {actual}, not {expected})"
+         (sha256 {actual}, not {expected}): a new run on other images takes a configuration without [provenance]"
     )]
     OtherData {
         /// Name of the dataset.

@@ -11,14 +11,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The temperature is zero, negative, NaN, or beyond 1e-30 and 1e30.
     #[error(
-        "temperature must be > 0 (between 1e-30 and 1e30), but is {value}; for the limit of 0 take an exact sample"
+        "temperature must be > 0 (between 1e-30 and 1e30), but is {}; for the limit of 0 take an exact sample",
+        shown(*value)
     )]
     InvalidTemperature {
         /// The value that was given.
         value: f64,
     },
     /// A field of a [`TemperatureSchedule`](crate::TemperatureSchedule) is out of its range.
-    #[error("temperature schedule: `{field}` must be {must}, but is {value}")]
+    #[error("temperature schedule: `{field}` must be {must}, but is {}", shown(*value))]
     InvalidSchedule {
         /// The field's name.
         field: &'static str,
@@ -70,7 +71,7 @@ pub enum Error {
         support: &'static str,
     },
     /// A parameter other than the temperature is out of its range.
-    #[error("{name} must be {must}, but is {value}")]
+    #[error("{name} must be {must}, but is {}", shown(*value))]
     InvalidParameter {
         /// The parameter's name.
         name: &'static str,
@@ -230,6 +231,34 @@ impl From<Error> for candle_core::Error {
         match error {
             Error::Candle(inner) => inner,
             other => candle_core::Error::wrap(other),
+        }
+    }
+}
+
+/// A number as one writes it: with a power of ten where it is tiny or huge.
+fn shown(value: f64) -> String {
+    let size = value.abs();
+    if size.is_finite() && size != 0.0 && !(1e-6..1e15).contains(&size) {
+        format!("{value:e}")
+    } else {
+        value.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_messages_are_short() {
+        let cases =
+            [(0.0, "0"), (-1.5, "-1.5"), (5e-324, "5e-324"), (1e30, "1e30"), (f64::NAN, "NaN")];
+        for (value, expected) in cases {
+            assert!(
+                Error::InvalidTemperature { value }
+                    .to_string()
+                    .contains(&format!("is {expected};"))
+            );
         }
     }
 }

@@ -130,6 +130,7 @@ fn bars(row: &EstimatorMeasurement) -> EstimatorRow {
         name: row.estimator.to_string(),
         cosine: row.cosine,
         relative_bias: row.relative_bias,
+        bias_floor: row.bias_floor,
         relative_std: row.relative_std,
     }
 }

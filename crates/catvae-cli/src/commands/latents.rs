@@ -19,7 +19,8 @@ pub(crate) fn latents(args: &LatentsArgs) -> Result<ExitCode> {
     let images = run.images(&args.run, Part::Test)?;
     let found = latent_statistics(&run.model, &images, run.config.data.binarization, &device)?;
     if let Some(path) = &args.out {
-        draw_latents(&run.name(), &found, path)?;
+        let tau = run.config.temperature.at(run.step.saturating_sub(1));
+        draw_latents(&format!("{}, trained at τ = {tau}", run.name()), &found, path)?;
     }
     if args.json {
         let mut object = serde_json::to_value(&found)?;

@@ -30,6 +30,8 @@ pub(crate) struct EstimatorRow {
     pub(crate) cosine: f64,
     /// Length of the mean gradient minus the true gradient, over the length of the latter.
     pub(crate) relative_bias: f64,
+    /// The relative bias that the finite number of draws alone gives, without any bias.
+    pub(crate) bias_floor: f64,
     /// Standard deviation of g over the length of the true gradient.
     pub(crate) relative_std: f64,
 }
@@ -40,6 +42,8 @@ struct Panel {
     hint: &'static str,
     color: Color,
     value: fn(&EstimatorRow) -> f64,
+    /// Where a tick across the bar stands.
+    mark: Option<fn(&EstimatorRow) -> f64>,
     /// Shown whatever the values are.
     at_least: Range,
 }
@@ -50,13 +54,15 @@ const PANELS: [Panel; 3] = [
         hint: "higher is better",
         color: GREEN,
         value: |row| row.cosine,
+        mark: None,
         at_least: Range { low: 0.0, high: 1.0 },
     },
     Panel {
         title: "relative bias",
-        hint: "lower is better",
+        hint: "lower is better; tick: noise alone",
         color: VERMILION,
         value: |row| row.relative_bias,
+        mark: Some(|row| row.bias_floor),
         at_least: Range { low: 0.0, high: 0.1 },
     },
     Panel {
@@ -64,6 +70,7 @@ const PANELS: [Panel; 3] = [
         hint: "lower is better",
         color: BLUE,
         value: |row| row.relative_std,
+        mark: None,
         at_least: Range { low: 0.0, high: 0.1 },
     },
 ];
@@ -78,6 +85,7 @@ pub(crate) fn draw_estimators(title: &str, rows: &[EstimatorRow], path: &Path) -
         let checked = [
             ("cosine", row.cosine),
             ("relative_bias", row.relative_bias),
+            ("bias_floor", row.bias_floor),
             ("relative_std", row.relative_std),
         ];
         for (field, value) in checked {
@@ -115,7 +123,9 @@ fn row_middle(row: usize) -> f64 {
 
 fn draw_panel(canvas: &mut Canvas, panel: &Panel, rows: &[EstimatorRow], left: f64) {
     let at_least = [panel.at_least.low, panel.at_least.high];
-    let range = Range::of(rows.iter().map(panel.value).chain(at_least)).unwrap_or(panel.at_least);
+    let marks = panel.mark.iter().flat_map(|mark| rows.iter().map(mark));
+    let values = rows.iter().map(panel.value).chain(marks);
+    let range = Range::of(values.chain(at_least)).unwrap_or(panel.at_least);
     let bottom = TOP + rows.len() as f64 * ROW_HEIGHT;
     let frame = Frame {
         area: Rect { left, top: TOP, right: left + PANEL_WIDTH, bottom },
@@ -136,8 +146,15 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, rows: &[EstimatorRow], left: f
         let (zero, end) = (frame.x(0.0), frame.x(value));
         let (top, bottom) = (middle - BAR_HEIGHT / 2.0, middle + BAR_HEIGHT / 2.0);
         canvas.fill(Rect { left: zero.min(end), top, right: zero.max(end), bottom }, panel.color);
+        let mark = panel.mark.map(|mark| frame.x(mark(row)));
+        if let Some(x) = mark {
+            let tick = Rect { left: x - 1.5, top: top - 4.0, right: x + 1.5, bottom: bottom + 4.0 };
+            canvas.fill(tick, INK);
+        }
         let (text, how) = (number(value, decimals(value)), Text::new(TICK_SIZE, INK));
-        let left = zero.max(end) + 10.0;
+        // After the bar, and after its tick where the digits would lie on it.
+        let after = mark.map_or(end, |x| x.max(end));
+        let left = zero.max(after) + 10.0;
         // No grid line behind the digits.
         let right = left + canvas.text_width(&text, how) + 4.0;
         canvas.fill(Rect { left: left - 4.0, top, right, bottom }, WHITE);
@@ -161,7 +178,8 @@ mod tests {
     use super::*;
 
     fn row(name: &str, cosine: f64, relative_bias: f64, relative_std: f64) -> EstimatorRow {
-        EstimatorRow { name: name.to_owned(), cosine, relative_bias, relative_std }
+        let name = name.to_owned();
+        EstimatorRow { name, cosine, relative_bias, bias_floor: 0.0, relative_std }
     }
 
     #[test]
@@ -180,6 +198,18 @@ mod tests {
         close(GREEN, 0.75);
         close(VERMILION, 1.0);
         close(BLUE, 1.25);
+    }
+
+    #[test]
+    fn a_tick_shows_the_bias_of_noise_alone() {
+        let bare = row("rloo", 0.9, 0.1, 1.0);
+        let rows = [EstimatorRow { bias_floor: 0.4, ..bare.clone() }];
+        let picture = Picture::of(|path| draw_estimators("a run", &rows, path)).unwrap();
+        let without = Picture::of(|path| draw_estimators("a run", &[bare], path)).unwrap();
+        // The tick widens the range to four times the bias, and is the only ink that is new.
+        let painted = picture.count(VERMILION) as f64;
+        assert!((painted - PANEL_WIDTH * BAR_HEIGHT / 4.0).abs() < 150.0, "{painted}");
+        assert!(picture.count(INK) > without.count(INK) + 60);
     }
 
     #[test]

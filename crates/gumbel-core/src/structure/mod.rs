@@ -194,7 +194,7 @@ pub(crate) fn count_codes(base: usize, exponent: usize) -> Result<usize> {
         _ => Err(Error::InvalidParameter {
             name: "the number of codes to enumerate, n_categories ^ n_latents,",
             value: (base as f64).powf(exponent as f64),
-            must: "at most 16,384",
+            must: "at most 16,384 (4 latents of 8 categories have 4,096)",
         }),
     }
 }
