@@ -21,7 +21,7 @@ const BATCH: usize = 50;
 
 /// For each method the gap on test sequences in nats, and the bias and the noise of its gradient.
 pub(crate) fn run(seeds: u64) -> Result<Report> {
-    let data = Data::new(&mut Generator::new(0).stream(1))?;
+    let data = Data::new([N_TRAIN, N_TEST], &mut Generator::new(0).stream(1))?;
     let mut report = Report::new(
         "Chain posterior: gap of the bound to ln p(x)",
         vec![
@@ -74,7 +74,7 @@ struct Data {
 }
 
 impl Data {
-    fn new(g: &mut Generator) -> Result<Self> {
+    fn new([n_train, n_test]: [usize; 2], g: &mut Generator) -> Result<Self> {
         let initial = Tensor::zeros(STATES, DType::F64, &Device::Cpu)?;
         let leave = ((1.0 - STAY) / (STATES - 1) as f64).ln();
         let stay = Tensor::eye(STATES, DType::F64, &Device::Cpu)?;
@@ -82,13 +82,13 @@ impl Data {
         let emission = (normal((STATES, SYMBOLS), DType::F64, g)? * 1.5)?;
         let hmm = Hmm::from_logits(&initial, &transition, &emission)?;
         // The states before anything is observed are a chain, too.
-        let n = N_TRAIN + N_TEST;
+        let n = n_train + n_test;
         let unary = Tensor::zeros((STEPS, STATES), DType::F64, &Device::Cpu)?;
         let prior = LinearChain::new(&unary, &transition, ChainOptions::default())?;
         let states = prior.sample_labels(n, g)?.flatten_all()?;
         let laws = hmm.emission().index_select(&states, 0)?;
         let x = gumbel_max(&laws, 1, g)?.reshape((n, STEPS))?;
-        Ok(Self { hmm, train: x.narrow(0, 0, N_TRAIN)?, test: x.narrow(0, N_TRAIN, N_TEST)? })
+        Ok(Self { hmm, train: x.narrow(0, 0, n_train)?, test: x.narrow(0, n_train, n_test)? })
     }
 }
 
@@ -136,7 +136,8 @@ impl Problem for Fit<'_> {
     }
 
     fn batch(&self, g: &mut Generator) -> Result<Pair<LinearChain>> {
-        let at = uniform(BATCH, DType::F64, &Device::Cpu, g)?.affine(N_TRAIN as f64, 0.0)?;
+        let n = self.data.train.dim(0)? as f64;
+        let at = uniform(BATCH, DType::F64, &Device::Cpu, g)?.affine(n, 0.0)?;
         self.pair(&self.data.train.index_select(&at.to_dtype(DType::U32)?, 0)?)
     }
 
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn the_models_own_scores_close_the_gap() {
         let mut g = Generator::new(3);
-        let data = Data::new(&mut g).unwrap();
+        let data = Data::new([10, 90], &mut g).unwrap();
         let leave = ((1.0 - STAY) / (STATES - 1) as f64).ln();
         let stay = Tensor::eye(STATES, DType::F64, &Device::Cpu).unwrap();
         let transition = stay.affine(STAY.ln() - leave, leave).unwrap();
