@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -66,6 +66,12 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Compare runs as a table and a figure; those that differ by the seed only are one row
     Compare(CompareArgs),
+    /// Write a manual page for every command: man catvae-train, once DIR is in the manual's path
+    Man {
+        /// The folder, for example ~/.local/share/man/man1
+        #[arg(long, value_name = "DIR", default_value = "man")]
+        out: PathBuf,
+    },
     /// Print what makes a shell complete these commands, for example
     /// catvae completions bash > ~/.local/share/bash-completion/completions/catvae
     Completions {
@@ -106,14 +112,35 @@ pub(crate) struct TrainCommand {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// One epoch of 1,000 images in a folder that is removed again: does all of it work here?
-    #[arg(long, conflicts_with_all = ["out", "resume"])]
+    #[arg(long, conflicts_with_all = ["out", "resume", "name", "json"])]
     pub(crate) quick: bool,
+    /// Call the run NAME: its folder is the first free of runs/NAME, runs/NAME-2, …
+    #[arg(long, value_name = "NAME", value_parser = folder_name, conflicts_with_all = ["out", "resume"])]
+    pub(crate) name: Option<String>,
+    /// Words to remember the run by: they stand in its config.toml, and `catvae show` tells them
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<String>,
+    /// Say nothing but warnings and errors
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// As --quiet, and at the end one JSON object, that of `catvae show --json`
+    #[arg(long, conflicts_with_all = ["print_config", "dry_run"])]
+    pub(crate) json: bool,
     /// Stop when K epochs in a row have no better objective on the validation images
     #[arg(long, value_name = "K")]
     pub(crate) early_stop: Option<NonZeroUsize>,
     /// Save and stop after so long, such as 90s, 10m or 2h; `--resume` goes on
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_time: Option<Duration>,
+}
+
+/// A name for a folder in another.
+fn folder_name(text: &str) -> Result<String, String> {
+    let mut parts = Path::new(text).components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(name)), None) if name == text => Ok(text.to_owned()),
+        _ => Err("it names a folder in runs/ and is no path; --out takes paths".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -284,6 +311,12 @@ pub(crate) struct TuneArgs {
     /// Runs that are trained at once [default: one a core], each with one thread or --threads
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<NonZeroUsize>,
+    /// Take fewer epochs than --epochs where that many would not be done by then: 10m, 1h. The first rung is measured
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) max_time: Option<Duration>,
+    /// Print what tune.json holds, instead of table and sentences
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) train: TrainArgs,
 }

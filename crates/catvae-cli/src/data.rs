@@ -75,6 +75,16 @@ impl Datasets {
 /// The data sets that can be downloaded.
 const DOWNLOADED: [&str; 3] = ["mnist", "fashion-mnist", "kmnist"];
 
+/// Training images of each of them, and of the digits that the program draws; all are of 28x28 pixels, as a fresh
+/// configuration has it.
+pub(crate) const N_TRAIN: usize = 60_000;
+
+/// Whether the number and size of the images are known from the dataset's name.
+pub(crate) fn is_known_without_loading(settings: &DataSettings) -> bool {
+    let mut known = DOWNLOADED.into_iter().chain(["digits"]);
+    settings.data_dir.is_none() && known.any(|name| name == settings.dataset)
+}
+
 /// The data set that a name with at most two wrong letters means.
 fn meant(name: &str) -> Option<&'static str> {
     let name = name.to_lowercase();

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let done = threads::start(cli.threads).and_then(|()| obey(&cli.command, cli.threads));
     let code = done.unwrap_or_else(|error| {
         warn(&format!("error: {}{}", shown(&error), hint(&error)));
-        ExitCode::FAILURE
+        if is_wrong_usage(&cli.command, &error) { ExitCode::from(2) } else { ExitCode::FAILURE }
     });
     match printing_failed(matches!(cli.command, Command::Train(_))) {
         Some(error) => {
@@ -78,6 +78,7 @@ fn obey(command: &Command, threads: Option<NonZeroUsize>) -> anyhow::Result<Exit
         Command::List(args) => commands::list::list(args),
         Command::Show(args) => commands::show::show(args),
         Command::Compare(args) => commands::compare::compare(args),
+        Command::Man { out } => commands::man::man(out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "catvae", &mut script);
@@ -85,6 +86,27 @@ fn obey(command: &Command, threads: Option<NonZeroUsize>) -> anyhow::Result<Exit
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Whether the configuration that a command was given is wrong, and not what it found.
+fn is_wrong_usage(command: &Command, error: &anyhow::Error) -> bool {
+    use catvae_train::Error;
+    let configures = match command {
+        Command::Train(train) => !train.args.resumes(),
+        Command::Sweep(sweep) => sweep.merge.is_none(),
+        Command::Tune(_) | Command::Import(_) => true,
+        _ => false,
+    };
+    let is_of_settings = |cause: &Error| {
+        matches!(
+            cause,
+            Error::ConfigFile { .. }
+                | Error::Setting { .. }
+                | Error::EstimatorOfCode { .. }
+                | Error::TooManyCodes { .. }
+        )
+    };
+    configures && error.downcast_ref::<Error>().is_some_and(is_of_settings)
 }
 
 /// A second width after a space is no flag's value.

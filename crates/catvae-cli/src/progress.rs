@@ -11,6 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// The bar on stderr (none where that is no terminal) and the lines on stdout.
 pub(crate) struct Progress {
+    /// Whether there is neither.
+    quiet: bool,
     bar: Option<ProgressBar>,
     n_epochs: usize,
     /// Whether the table has a column for the validation images.
@@ -21,8 +23,13 @@ pub(crate) struct Progress {
 impl Progress {
     /// Prints the head of the table. Where training sees exact samples, nothing is relaxed, and the two columns of
     /// training are two draws of one quantity.
-    pub(crate) fn start(n_epochs: usize, samples_are_exact: bool, validates: bool) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+    pub(crate) fn start(
+        quiet: bool,
+        n_epochs: usize,
+        samples_are_exact: bool,
+        validates: bool,
+    ) -> Self {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(0);
             let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}");
             // The template is a constant; were it wrong, the default style would do.
@@ -31,7 +38,7 @@ impl Progress {
             );
             bar
         });
-        let progress = Self { bar, n_epochs, validates, bar_epoch: 0 };
+        let progress = Self { quiet, bar, n_epochs, validates, bar_epoch: 0 };
         let mut head = head(validates);
         if samples_are_exact {
             head = head.replace("train relaxed", "        train");
@@ -74,6 +81,7 @@ impl Progress {
     pub(crate) fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| print_line(text)),
+            None if self.quiet => (),
             None => print_line(text),
         }
     }
@@ -205,6 +213,7 @@ mod tests {
             train_seconds: x.abs(),
             step_ms: x,
             images_per_second: x.abs(),
+            best_on: None,
         };
         for x in [0.0, 1.234, 109.7, 5e9, 5e37] {
             for validates in [false, true] {

@@ -45,10 +45,19 @@ impl Place {
 
     /// Runs a command that must fail with code 1, and returns its stderr.
     fn error(&self, line: &str) -> String {
+        self.refused(line, 1)
+    }
+
+    /// Runs a command that must be refused with this code, and returns its stderr.
+    fn refused(&self, line: &str, code: i32) -> String {
         let output = self.run(line);
-        assert_eq!(output.status.code(), Some(1), "{line}: {}", stderr(&output));
+        assert_eq!(output.status.code(), Some(code), "{line}: {}", stderr(&output));
         stderr(&output)
     }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn stderr(output: &Output) -> String {
@@ -237,6 +246,121 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
+fn a_configuration_file_that_is_wrong_is_wrong_usage() {
+    let place = Place::new();
+    for (text, expected) in [
+        ("[training]\nepochs = 0", "training.epochs must be at least 1, but is 0"),
+        ("[training]\nepoch = 3", "unknown field `epoch`"),
+        ("[model]\nn_categories = 1", "n_categories must be at least 2, but is 1"),
+        ("[temperature]\nkind = \"constant\"\nvalue = 0.0", "value"),
+        ("estimator = \"disarm\"", "model.n_categories must be 2 for the estimator `disarm`"),
+        ("[training", "line 1"),
+    ] {
+        fs::write(place.path("c.toml"), text).unwrap();
+        for command in ["train", "tune"] {
+            let said = place.refused(&format!("{command} --config c.toml --out run"), 2);
+            assert!(said.contains(expected), "{text}: {said}");
+        }
+    }
+    assert!(!place.path("run").exists());
+    // What is wrong with a run that is there is not how the program was called.
+    place.ok(&format!("{SMALL} --epochs 1 --out run"));
+    fs::write(place.path("run/config.toml"), "[training]\nepochs = 0").unwrap();
+    place.error("evaluate run");
+    place.error("train --resume run");
+}
+
+#[test]
+fn what_people_type_is_understood_or_told() {
+    let place = Place::new();
+    let said = |line: &str, code: i32| {
+        let output = place.run(line);
+        assert_eq!(output.status.code(), Some(code), "{line}: {}", stderr(&output));
+        format!("{}{}", stdout(&output), stderr(&output))
+    };
+    let help = said("train --help", 0);
+    for part in ["reinmax", "[aliases: --tau]", "Temperature:", "Data:", "discretised-logistic"] {
+        assert!(help.contains(part), "{part} is not in the help");
+    }
+    let tip = said("train --estimator reinmaxx", 2);
+    assert!(tip.contains("reinmax"), "{tip}");
+    for (typed, meant) in
+        [("MNIST", "mnist"), ("minst", "mnist"), ("fashion_mnist", "fashion-mnist")]
+    {
+        let told = said(&format!("train --dataset {typed} --data-dir no --out x"), 1);
+        assert!(told.contains(&format!("catvae download {meant}")), "{typed}: {told}");
+    }
+
+    place.ok(&format!("{SMALL} --epochs 1 --out run"));
+    let shown = place.ok("evaluate run --json");
+    for path in ["run/config.toml", "run/checkpoints/step-000000004", "run/metrics.jsonl"] {
+        assert_eq!(place.ok(&format!("evaluate {path} --json")), shown, "{path}");
+    }
+    assert!(place.ok("evaluate run/checkpoints/best").contains("best"));
+    let told = said("sample run --out x.jpg", 1);
+    assert!(told.contains(".png") && !place.path("x.jpg").exists(), "{told}");
+    // Where a result goes without --out, it says.
+    for (line, file) in [
+        ("sample run", "run/sample.png"),
+        ("reconstruct run", "run/reconstructions.png"),
+        ("encode run", "run/codes.npz"),
+        ("temperature", "temperature.png"),
+    ] {
+        assert!(place.ok(line).contains(file), "{line}");
+        assert!(place.path(file).is_file(), "{file}");
+    }
+    let table = place.ok("estimators run --samples 16 --limit 4 --only reinmax --json");
+    serde_json::from_str::<serde_json::Value>(&table).unwrap();
+}
+
+#[test]
+fn a_run_has_a_name_and_a_note_and_speaks_json_or_not_at_all() {
+    let place = Place::new();
+    let object = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let line = format!("{SMALL} --epochs 1 --name first");
+    let output = place
+        .command(&line)
+        .args(["--note", "the one with few images", "--json"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told = object(&stdout(&output));
+    assert_eq!(told["run"], "runs/first");
+    assert_eq!(told["note"], "the one with few images");
+    assert_eq!(told["last"]["epoch"], 1);
+    assert_eq!(told["checkpoint"], "runs/first/checkpoints/step-000000004");
+    assert_eq!(told["best_checkpoint"], "runs/first/checkpoints/best");
+    assert_eq!(object(&place.ok("show runs/first --json")), told);
+    assert!(place.ok("show runs/first").contains("the one with few images"));
+    // A second run of the name has a folder of its own, and a repetition another note or none.
+    let output = place.run("train --config runs/first/config.toml --name first --quiet");
+    assert_eq!((stdout(&output), stderr(&output)), (String::new(), String::new()));
+    assert_eq!(object(&place.ok("show runs/first-2 --json"))["note"], serde_json::Value::Null);
+    // The note stays where a run goes on.
+    let told = object(&place.ok("train --resume runs/first --epochs 2 --json"));
+    assert_eq!(
+        (&told["note"], &told["last"]["epoch"]),
+        (&"the one with few images".into(), &2.into())
+    );
+    for name in ["a/b", "..", ""] {
+        let output = place.command(SMALL).args(["--name", name]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let place = Place::new();
+    place.ok("man --out pages");
+    let page = |name: &str| fs::read_to_string(place.path("pages").join(name)).unwrap();
+    assert!(page("catvae.1").contains("catvae\\-train"), "{}", page("catvae.1"));
+    assert!(page("catvae-train.1").contains("learning rate"));
+    assert!(page("catvae-tune.1").contains("\\-\\-max\\-time"));
+    let n_pages = fs::read_dir(place.path("pages")).unwrap().count();
+    assert!(n_pages >= 19, "{n_pages} pages");
+}
+
+#[test]
 fn a_run_can_be_looked_at_before_it_is_made() {
     let place = Place::new();
     let shown = place.ok(&format!("{SMALL} --tau 0.5 --no-keep-best --keep-best --print-config"));
@@ -247,6 +371,9 @@ fn a_run_can_be_looked_at_before_it_is_made() {
     }
     fs::write(place.path("c.toml"), &shown).unwrap();
     assert_eq!(place.ok("train --config c.toml --print-config"), shown);
+    // What is known of a data set that is not there: 60,000 images are 600 steps an epoch.
+    let shown = place.ok("train --dataset mnist --schedule cosine --epochs 2 --print-config");
+    assert!(shown.contains("dataset = \"mnist\"") && shown.contains("steps = 1200"), "{shown}");
     let shown = place.ok(&format!("{SMALL} --dry-run --out run"));
     assert!(shown.contains("200 training and 60 test images") && shown.contains("--dry-run"));
     let shown = place.ok(&format!("{SMALL} --quick"));
@@ -330,7 +457,7 @@ fn a_dataset_that_is_not_there_names_the_places_and_the_download() {
 fn an_unknown_field_of_a_configuration_file_is_named() {
     let place = Place::new();
     fs::write(place.path("c.toml"), "[training]\nepoch = 3\n").unwrap();
-    let error = place.error("train --config c.toml --out run");
+    let error = place.refused("train --config c.toml --out run", 2);
     assert!(
         error.contains("c.toml") && error.contains("line 2") && error.contains("epoch"),
         "{error}"
@@ -446,7 +573,7 @@ fn a_resume_to_fewer_epochs_than_are_done_is_refused() {
 #[test]
 fn enumeration_of_too_many_codes_is_refused_before_a_run_folder_is_made() {
     let place = Place::new();
-    let error = place.error("train --estimator enumeration --train-images 50 --out run");
+    let error = place.refused("train --estimator enumeration --train-images 50 --out run", 2);
     for part in ["enumeration", "10^30", "16384", "--latents", "--categories"] {
         assert!(error.contains(part), "{part}: {error}");
     }
@@ -541,7 +668,7 @@ fn chains_and_subsets_train_resume_and_go_through_files_and_back() {
         place.ok("export run --format hf --out hub");
         assert!(place.path("hub/model.safetensors").exists());
         assert!(!fs::read_to_string(place.path("hub/README.md")).unwrap().contains("onnx"));
-        let error = place.error(&format!("{train} --estimator reinmax --out other"));
+        let error = place.refused(&format!("{train} --estimator reinmax --out other"), 2);
         assert!(error.contains("choose one of: gumbel-softmax, st-gumbel-softmax"), "{error}");
     }
     let place = Place::new();
@@ -706,6 +833,11 @@ fn validation_images_choose_the_best_and_are_shown_everywhere() {
     );
     assert!(shown.contains("was chosen on the validation images"), "{shown}");
     let epochs = metrics(&place.path("run"));
+    // The lines of the epochs that became checkpoints/best say by which images.
+    assert_eq!(epochs[0]["best_on"], "validation");
+    let better =
+        epochs[1]["validation_neg_elbo"].as_f64() < epochs[0]["validation_neg_elbo"].as_f64();
+    assert_eq!(epochs[1].get("best_on").is_some(), better);
     for part in ["validation", "test"] {
         let shown = place.ok(&format!("evaluate run --part {part} --json"));
         let evaluation: serde_json::Value = serde_json::from_str(&shown).unwrap();

@@ -4,7 +4,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Kills of an ordinary test run; `CATVAE_KILLS` asks for more.
+const KILLS: usize = 5;
 
 const TUNE: &str = "tune --train-images 200 --test-images 40 --hidden 16 --latents 3 --categories 4 --batch-size 50 \
                     --epochs 2 --seeds 2 --temperatures 0.3,0.8,2 --tau 0.8 --out t";
@@ -78,4 +82,83 @@ fn a_tuning_that_was_cut_off_comes_to_the_same_table() {
     let error = catvae(place, &TUNE.replace("--tau 0.8", "--schedule cosine"));
     let error = String::from_utf8_lossy(&error.stderr).into_owned();
     assert!(error.contains("depends on the length of the run"), "{error}");
+}
+
+#[test]
+fn killed_at_any_moment_and_repeated_a_tuning_comes_to_the_same_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path();
+    // All epochs fit into this time, so that the plan does not depend on how fast it goes.
+    let line =
+        |out: &str| format!("{TUNE} --max-time 1h").replace("--out t", &format!("--out {out}"));
+    let start = Instant::now();
+    let table = ok(place, &line("t"));
+    let whole = start.elapsed();
+    let plan = fs::read_to_string(place.join("t/plan.json")).unwrap();
+    assert!(plan.contains("\"epochs\":2"), "{plan}");
+
+    let n_kills = std::env::var("CATVAE_KILLS").map_or(KILLS, |n| n.parse().unwrap());
+    let (mut state, mut n_killed) = (7_u64, 0);
+    for _ in 0..n_kills {
+        let line = line("killed");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_catvae"))
+            .args(line.split_whitespace())
+            .current_dir(place)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Knuth's generator: up to two thirds of the time that the whole takes.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_secs_f64(
+            whole.as_secs_f64() * (state >> 40) as f64 / (1 << 24) as f64 * 2.0 / 3.0,
+        ));
+        n_killed += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(n_killed > 0, "none was alive when it was killed");
+    assert_eq!(ok(place, &line("killed")).replace("killed/", "t/"), table);
+    for file in ["tune.json", "best.toml"] {
+        let [one, other] = ["t", "killed"].map(|out| fs::read(place.join(out).join(file)).unwrap());
+        assert!(one == other, "{file} differs");
+    }
+
+    // As JSON, it is the file; and a time in which nothing fits is refused with one that would do.
+    let json = ok(place, &format!("{} --json", line("t")));
+    let file = fs::read(place.join("t/tune.json")).unwrap();
+    let [json, file] = [json.as_bytes(), &file]
+        .map(|text| serde_json::from_slice::<serde_json::Value>(text).unwrap());
+    assert_eq!(json, file);
+    let output = catvae(place, &line("t").replace("1h", "0.01s"));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("give --max-time 1m"), "{error}");
+}
+
+#[test]
+fn an_estimator_with_two_temperatures_is_searched_in_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path();
+    let line = TUNE.replace(
+        "--temperatures 0.3,0.8,2",
+        "--estimator decoupled-straight-through:backward_tau=1 --temperatures 0.3,0.8 --backward-temperatures 0.5,1,2",
+    );
+    let table = ok(place, &line);
+    assert!(
+        table.contains("τ = 0.3, backward 0.5") && table.contains("τ = 0.8, backward 2"),
+        "{table}"
+    );
+    let found: serde_json::Value =
+        serde_json::from_slice(&fs::read(place.join("t/tune.json")).unwrap()).unwrap();
+    assert_eq!(found["rungs"][0]["candidates"].as_array().unwrap().len(), 6);
+    let best = fs::read_to_string(place.join("t/best.toml")).unwrap();
+    let chosen = found["chosen"]["backward_temperature"].as_f64().unwrap();
+    assert!(best.contains("decoupled-straight-through"), "{best}");
+    assert!(
+        best.parse::<toml::Table>().unwrap()["estimator"]["backward_tau"].as_float()
+            == Some(chosen),
+        "{best}"
+    );
+    assert!(place.join("t/tune.png").is_file());
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::io;
 use crate::settings::{Field, Range, Setting, section};
-use crate::{Error, OptimizerKind, Precision, Result};
+use crate::{Error, LearningRateSchedule, OptimizerKind, Precision, Result};
 
 /// Configuration of a training run of a [`CategoricalVae`](catvae_model::CategoricalVae).
 pub type TrainConfig = RunConfig<ModelConfig>;
@@ -72,6 +72,9 @@ section! {
         optimizer: OptimizerKind = OptimizerKind::Adam, "optimizer" "NAME",
         /// Step size of the optimiser
         learning_rate: f64 = 1e-3, "lr" "X", range Positive,
+        /// How the learning rate changes over the run: constant, or linear or cosine to 0 at its end
+        #[serde(skip_serializing_if = "LearningRateSchedule::is_constant")]
+        learning_rate_schedule: LearningRateSchedule = LearningRateSchedule::Constant, "lr-schedule" "NAME",
         /// Factors of the step's products: f32, or bf16 with f32 sums on processors with AVX512-BF16
         precision: Precision = Precision::F32, "precision" "NAME",
         /// Start with the weights of this run, safetensors or PyTorch file, which must fit the model
@@ -188,6 +191,9 @@ pub struct Provenance {
     pub validation_sha256: Option<String>,
     /// SHA-256 of the test images and labels.
     pub test_sha256: String,
+    /// What the person who started the run wants to remember of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Files of runs that do not use the setting can be read by versions that do not know it.
@@ -331,7 +337,9 @@ impl<M: ModelSettings> RunConfig<M> {
         let mut fields: Vec<&String> = before.keys().chain(now.keys()).collect();
         fields.sort();
         for field in fields {
-            let may_change = Setting::named(field).is_some_and(|setting| setting.may_change);
+            let may_change = Setting::named(field).is_some_and(|setting| setting.may_change)
+                && (field != "training.epochs"
+                    || self.training.learning_rate_schedule.is_constant());
             if may_change || field.starts_with("provenance.") {
                 continue;
             }
@@ -398,6 +406,7 @@ impl<M: ModelSettings> RunConfig<M> {
             train_sha256: train,
             validation_sha256: validation,
             test_sha256: test,
+            note: self.provenance.take().and_then(|old| old.note),
         });
         Ok(dataset)
     }
@@ -582,6 +591,14 @@ mod tests {
         let error = now.check_resumes(&before, Path::new("run")).unwrap_err().to_string();
         assert!(error.contains("training.learning_rate = 0.001"), "{error}");
         assert!(error.contains("training.learning_rate = 0.002"), "{error}");
+
+        // A rate that falls to 0 at the end of the run would have fallen otherwise.
+        let mut before = before;
+        before.training.learning_rate_schedule = LearningRateSchedule::Linear;
+        let mut now = before.clone();
+        now.training.epochs = 20;
+        let error = now.check_resumes(&before, Path::new("run")).unwrap_err().to_string();
+        assert!(error.contains("training.epochs = 20"), "{error}");
     }
 
     #[test]

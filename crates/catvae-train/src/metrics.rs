@@ -56,6 +56,10 @@ pub struct EpochMetrics {
     pub step_ms: f64,
     /// Training images over `train_seconds`.
     pub images_per_second: f64,
+    /// Where this epoch was the best so far and its model became `checkpoints/best`: `validation` or `test`, the images
+    /// that say so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub best_on: Option<String>,
 }
 
 impl EpochMetrics {
@@ -63,6 +67,11 @@ impl EpochMetrics {
     /// images.
     pub fn chosen_by(&self) -> Option<f64> {
         self.validation_neg_elbo.or(self.test_neg_elbo)
+    }
+
+    /// The images of [`Self::chosen_by`].
+    fn chosen_on(&self) -> &'static str {
+        if self.validation_neg_elbo.is_some() { "validation" } else { "test" }
     }
 
     /// How much better the relaxed objective looks than the unrelaxed one, on the same batches.
@@ -162,15 +171,16 @@ impl Metrics {
         write_atomically(&self.path, &kept.concat())
     }
 
-    /// Whether no epoch before this one is as good, by [`EpochMetrics::chosen_by`].
+    /// Where no epoch before this one is as good, the images that say so.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(crate) fn is_best(&self, metrics: &EpochMetrics) -> Result<bool> {
-        let Some(here) = metrics.chosen_by() else { return Ok(false) };
+    pub(crate) fn best_on(&self, metrics: &EpochMetrics) -> Result<Option<String>> {
+        let Some(here) = metrics.chosen_by() else { return Ok(None) };
         let epochs = self.read()?;
-        let before = epochs.iter().filter(|m| m.epoch < metrics.epoch);
-        Ok(before.filter_map(EpochMetrics::chosen_by).all(|earlier| here < earlier))
+        let mut before = epochs.iter().filter(|m| m.epoch < metrics.epoch);
+        let is_best = before.all(|m| m.chosen_by().is_none_or(|earlier| here < earlier));
+        Ok(is_best.then(|| metrics.chosen_on().to_owned()))
     }
 
     /// Keeps the epochs that were complete at `step`: a run resumed there writes the later ones
@@ -239,6 +249,7 @@ mod tests {
             train_seconds: 1.0,
             step_ms: 1.5,
             images_per_second: 100.0,
+            best_on: None,
         }
     }
 

@@ -172,6 +172,11 @@ impl Optimizer {
         self.learning_rate
     }
 
+    /// Takes the next steps with this learning rate, which may be 0.
+    pub(crate) fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.learning_rate = learning_rate;
+    }
+
     /// The moments, in the order of the parameters.
     pub fn moments(&self) -> &[Moments] {
         &self.moments

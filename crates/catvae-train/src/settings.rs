@@ -8,7 +8,7 @@ use catvae_model::{Code, Likelihood, LogitsActivation, NetworkConfig};
 use gumbel_core::estimators::Estimator;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, OptimizerKind, Precision, Result, TrainConfig};
+use crate::{Error, LearningRateSchedule, OptimizerKind, Precision, Result, TrainConfig};
 
 /// A setting of a [`TrainConfig`] as text, for command lines and error messages.
 #[derive(Debug)]
@@ -242,6 +242,7 @@ macro_rules! named_fields {
 
 named_fields! {
     OptimizerKind: ["adam", "radam"],
+    LearningRateSchedule: ["constant", "linear", "cosine"],
     Precision: ["f32", "bf16"],
     LogitsActivation: ["linear", "relu"],
     Likelihood: Likelihood::NAMES,

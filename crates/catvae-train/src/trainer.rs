@@ -181,7 +181,7 @@ impl<S: ModelSettings> Trainer<S> {
     }
 
     /// Takes one step on a batch, at the temperature that the schedule has for it, and counts it:
-    /// what [`Trainer::run`] does with every batch of its epochs. For a loop of one's own.
+    /// what [`Trainer::run`] does with every batch of its epochs. For a loop of one's own, whose learning rate is constant.
     ///
     /// # Errors
     /// [`Error::NotFinite`]; images of another width than the model's.
@@ -232,11 +232,14 @@ impl<S: ModelSettings> Trainer<S> {
             if progress == EpochProgress::Interrupted {
                 return Ok(Outcome::Stopped { checkpoint: self.save(run, on_event)? });
             }
-            let metrics = self.finish_epoch(dataset)?;
+            let mut metrics = self.finish_epoch(dataset)?;
             self.keep(run, || {
+                if self.config.training.keep_best {
+                    metrics.best_on = run.metrics().best_on(&metrics)?;
+                }
                 run.metrics().append(&metrics)?;
                 // Before the checkpoint of the epoch: where that one is on the disk, so is this one.
-                if self.config.training.keep_best && run.metrics().is_best(&metrics)? {
+                if metrics.best_on.is_some() {
                     self.with_snapshot(|snapshot| run.checkpoints().save_best(snapshot))?;
                 }
                 Ok(())
@@ -287,6 +290,11 @@ impl<S: ModelSettings> Trainer<S> {
             binarization: self.config.data.binarization,
         };
         let n_batches = batches.n_batches(&dataset.train);
+        let n_steps = (n_batches as u64).saturating_mul(settings.epochs as u64);
+        let (rate, schedule) = (settings.learning_rate, settings.learning_rate_schedule);
+        let rate_after = |step| rate * schedule.factor(step, n_steps);
+        // Of the step before, for the metrics of an epoch that has only its evaluation left.
+        self.optimizer.set_learning_rate(rate_after(self.position.step.saturating_sub(1)));
         let epoch = self.position.epochs_done;
         let mut source = batches.epoch(&dataset.train, epoch as u64, self.position.batches_done);
         loop {
@@ -295,6 +303,7 @@ impl<S: ModelSettings> Trainer<S> {
                 return Ok(EpochProgress::Complete);
             };
             let temperature = self.config.temperature.at(self.position.step);
+            self.optimizer.set_learning_rate(rate_after(self.position.step));
             let loss = self.take_step(&batch)?;
             source.recycle(batch);
 
@@ -406,6 +415,7 @@ impl<S: ModelSettings> Trainer<S> {
             train_seconds: seconds,
             step_ms: 1e3 * seconds / position.batches_done as f64,
             images_per_second: n_images / seconds,
+            best_on: None,
         };
         self.position = Position { step: position.step, epochs_done: epoch, ..Position::default() };
         Ok(metrics)

@@ -12,7 +12,8 @@ use candle_core::Device;
 use catvae_data::{Binarization, Dataset, digits_with};
 use catvae_model::{CategoricalVae, Model, ModelConfig};
 use catvae_train::{
-    EpochMetrics, Event, OptimizerKind, Outcome, RunDir, TrainConfig, Trainer, TrainingSettings,
+    EpochMetrics, Event, LearningRateSchedule, OptimizerKind, Outcome, RunDir, TrainConfig,
+    Trainer, TrainingSettings,
 };
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
@@ -106,6 +107,34 @@ fn training_lowers_both_objectives() {
     assert!(last.test_neg_elbo < first.test_neg_elbo, "{last:?}");
     let sum = last.test_bce.unwrap() + last.test_kl.unwrap();
     assert!((sum - last.test_neg_elbo.unwrap()).abs() < 1e-9);
+}
+
+#[test]
+fn a_learning_rate_that_falls_is_nearly_0_in_the_last_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.training.learning_rate_schedule = LearningRateSchedule::Linear;
+    let run = run_whole(&config, dir.path());
+    // 3 epochs of 8 batches: the last steps of the epochs are those after 7, 15 and 23 of 24.
+    for (metrics, done) in run.metrics().read().unwrap().iter().zip([7.0, 15.0, 23.0]) {
+        let expected = 3e-3 * (1.0 - done / 24.0);
+        assert!((metrics.learning_rate - expected).abs() < 1e-12, "{metrics:?}");
+    }
+    // The optimiser's steps shrink with it: the 24th is 1/24 of what it is at a constant rate.
+    let mut moved = Vec::new();
+    for schedule in [LearningRateSchedule::Linear, LearningRateSchedule::Constant] {
+        config.training.learning_rate_schedule = schedule;
+        config.training.checkpoint_every = 1;
+        let run = run_whole(&config, &dir.path().join(format!("{schedule:?}")));
+        let weight = |name: &str| {
+            let path = run.path().join("checkpoints").join(name).join("model.safetensors");
+            let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+            tensors["encoder.0.bias"].clone()
+        };
+        let change = (weight("step-000000024") - weight("step-000000023")).unwrap();
+        moved.push(change.abs().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap());
+    }
+    assert!(moved[0] > 0.0 && moved[0] < 0.2 * moved[1], "{moved:?}");
 }
 
 #[test]

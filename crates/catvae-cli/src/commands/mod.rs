@@ -10,6 +10,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod latents;
 pub(crate) mod list;
+pub(crate) mod man;
 pub(crate) mod reconstruct;
 pub(crate) mod sample;
 pub(crate) mod settings;

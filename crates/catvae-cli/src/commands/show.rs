@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use catvae_train::{EpochMetrics, TrainConfig};
-use serde_json::json;
+use catvae_train::{EpochMetrics, RunDir, TrainConfig};
+use serde_json::{Value, json};
 
 use crate::args::ShowArgs;
 use crate::explorer::settings_of;
@@ -18,27 +18,23 @@ use crate::runs::Listed;
 pub(crate) fn show(args: &ShowArgs) -> Result<ExitCode> {
     let (path, _) = locate(&args.run, Default::default())?;
     let run = Listed::read(&path)?;
-    let defaults: BTreeMap<_, _> = settings_of(&TrainConfig::default())?.into_iter().collect();
-    let changed: BTreeMap<_, _> =
-        run.settings.iter().filter(|(key, value)| defaults.get(*key) != Some(value)).collect();
-    let bytes = size_of(&path);
-    let (last, best) = (run.metrics.last(), run.best());
     if args.json {
-        let object = json!({
-            "run": path, "epochs": run.config.training.epochs, "changed": changed, "last": last, "best": best,
-            "chosen_on": run.chosen_on().name(), "gap": last.and_then(EpochMetrics::gap), "bytes": bytes,
-        });
-        print_line(&object.to_string());
+        print_line(&object(&run)?.to_string());
         return Ok(ExitCode::SUCCESS);
     }
+    let changed = changed(&run)?;
+    let (last, best) = (run.metrics.last(), run.best());
     let done = last.map_or(0, |m| m.epoch);
     print_line(&format!(
         "{}: {}, epoch {done} of {}, {:.1} MB",
         path.display(),
         run.config.data.dataset,
         run.config.training.epochs,
-        bytes as f64 / 1e6
+        size_of(&path) as f64 / 1e6
     ));
+    if let Some(note) = note(&run) {
+        print_line(note);
+    }
     print_line("\nSettings other than the defaults:");
     if changed.is_empty() {
         print_line("  none");
@@ -70,6 +66,37 @@ pub(crate) fn show(args: &ShowArgs) -> Result<ExitCode> {
     print_line(&format!("  catvae evaluate {name} --importance-samples 100"));
     print_line(&format!("  catvae explore {name}"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// All of it as JSON.
+pub(crate) fn object(run: &Listed) -> Result<Value> {
+    let last = run.metrics.last();
+    let checkpoints = RunDir::new(&run.path).checkpoints();
+    let best = run.config.training.keep_best.then(|| run.path.join("checkpoints/best"));
+    Ok(json!({
+        "run": run.path,
+        "note": note(run),
+        "epochs": run.config.training.epochs,
+        "changed": changed(run)?,
+        "last": last,
+        "best": run.best(),
+        "chosen_on": run.chosen_on().name(),
+        "gap": last.and_then(EpochMetrics::gap),
+        "checkpoint": checkpoints.list()?.first().map(|(_, path)| path),
+        "best_checkpoint": best.filter(|path| path.is_dir()),
+        "bytes": size_of(&run.path),
+    }))
+}
+
+/// The settings other than the defaults.
+fn changed(run: &Listed) -> Result<BTreeMap<&str, &str>> {
+    let defaults: BTreeMap<_, _> = settings_of(&TrainConfig::default())?.into_iter().collect();
+    let changed = run.settings.iter().filter(|(key, value)| defaults.get(*key) != Some(value));
+    Ok(changed.map(|(key, value)| (key.as_str(), value.as_str())).collect())
+}
+
+fn note(run: &Listed) -> Option<&str> {
+    run.config.provenance.as_ref()?.note.as_deref()
 }
 
 fn objectives(m: &EpochMetrics) -> String {

@@ -22,8 +22,8 @@ use gumbel_core::Generator;
 use gumbel_core::estimators::Estimator;
 
 use crate::args::{Cli, TrainArgs, TrainCommand};
-use crate::commands::settings;
-use crate::data::Datasets;
+use crate::commands::{settings, show};
+use crate::data::{self, Datasets};
 use crate::explorer::{self, Exhibit};
 use crate::progress::{Progress, print_line, quoted, warn};
 use crate::run::folder_name;
@@ -46,7 +46,22 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
         start.data.n_train = start.data.n_train.or(Some(1000));
         start.data.n_test = start.data.n_test.or(Some(200));
     }
-    let (config, dataset) = resolve(args, start, &mut Datasets::default())?;
+    if command.print_config && data::is_known_without_loading(&start.data) {
+        return print_config(args, start);
+    }
+    let (mut config, dataset) = resolve(args, start, &mut Datasets::default())?;
+    if let Some(provenance) = &mut config.provenance
+        && (command.note.is_some() || !args.resumes())
+    {
+        provenance.note.clone_from(&command.note);
+    }
+    let quiet = command.quiet || command.json;
+    let say = |text: &str| {
+        if !quiet {
+            print_line(text);
+        }
+    };
+    let name = command.name.as_deref().unwrap_or(&dataset.name);
     if command.early_stop.is_some() && dataset.validation.is_none() {
         let message = "--early-stop needs validation images: add --validation-images 5000";
         Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit();
@@ -59,14 +74,13 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
     let out = quick.as_ref().map_or(args.folder(), |folder| Some(folder.0.as_path()));
     if command.dry_run {
         Trainer::new(config.clone(), device)?;
-        let run =
-            RunDir::new(out.map_or_else(|| Path::new("runs").join(&dataset.name), Path::to_owned));
+        let run = RunDir::new(out.map_or_else(|| Path::new("runs").join(name), Path::to_owned));
         if out.is_some() && !args.resumes() && run.holds_run() {
             let (path, found) = (run.path().to_owned(), run.config_path());
             return Err(Error::RunExists { path, found }.into());
         }
-        introduce(&config, &dataset, &run)?;
-        print_line("nothing is trained: --dry-run");
+        say(&introduction(&config, &dataset, &run)?);
+        say("nothing is trained: --dry-run");
         return Ok(ExitCode::SUCCESS);
     }
 
@@ -83,7 +97,7 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
             let trainer = Trainer::new(config.clone(), device.clone())?;
             let run = match out {
                 Some(out) => RunDir::new(out),
-                None => claim_folder(&dataset.name)?,
+                None => claim_folder(name)?,
             };
             let run = run.lock()?;
             run.check_unused()?;
@@ -92,8 +106,8 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
     };
     let epochs = config.training.epochs;
     if trainer.position().epochs_done >= epochs {
-        print_line(&format!("all {epochs} epochs are done; a larger --epochs goes on"));
-        return Ok(ExitCode::SUCCESS);
+        say(&format!("all {epochs} epochs are done; a larger --epochs goes on"));
+        return print_object(command, run.path()).map(|()| ExitCode::SUCCESS);
     }
 
     if !run.keeps_others_out() {
@@ -102,8 +116,9 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
             "warning: the file system of {path} has no locks: see to it that no other process trains into it"
         ));
     }
-    introduce(&config, &dataset, &run)?;
+    say(&introduction(&config, &dataset, &run)?);
     let mut progress = Progress::start(
+        quiet,
         config.training.epochs,
         config.estimator.samples_are_exact(),
         dataset.validation.is_some(),
@@ -168,13 +183,14 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
     }
     let outcome = outcome?;
     if outcome != Outcome::Finished && stopped_early.get() {
-        print_line(
+        say(
             "stopped early: no better objective on the validation images; the best model is checkpoints/best",
         );
     }
     match outcome {
         Outcome::Stopped { checkpoint } if !stopped_early.get() => {
             say_stopped(&run, &checkpoint);
+            print_object(command, run.path())?;
             // The only other reason to stop is --max-time, which was wished.
             Ok(signals.exit_code().map_or(ExitCode::SUCCESS, ExitCode::from))
         }
@@ -190,7 +206,8 @@ pub(crate) fn train(command: &TrainCommand) -> Result<ExitCode> {
                 warn(&format!("warning: the events for TensorBoard are not ended: {error:#}"));
             }
             match quick {
-                Some(_) => print_line("\nAll of it works here; nothing of this quick run is kept."),
+                Some(_) => say("\nAll of it works here; nothing of this quick run is kept."),
+                None if quiet => print_object(command, run.path())?,
                 None => say_where_all_lies(run.path()),
             }
             Ok(ExitCode::SUCCESS)
@@ -232,13 +249,19 @@ pub(crate) fn resolve(
     let takes_shape = args.config.is_none() && !args.resumes();
     let dataset = datasets.bind(&mut config, takes_shape, args.device.as_str())?;
     if !args.resumes() {
-        let n_batches = dataset.train.len().div_ceil(config.training.batch_size);
-        // What config.toml can hold is more steps than any run takes.
-        let n_steps = (n_batches as u64).saturating_mul(config.training.epochs as u64);
-        let n_steps = n_steps.min(i64::MAX as u64);
-        config.temperature = settings::schedule(&args.schedule, config.temperature, n_steps)?;
+        set_schedule(args, &mut config, dataset.train.len())?;
     }
     Ok((config, dataset))
+}
+
+/// The schedule of the temperature that the flags say, over the steps of the run.
+fn set_schedule(args: &TrainArgs, config: &mut TrainConfig, n_train: usize) -> Result<()> {
+    let n_batches = n_train.div_ceil(config.training.batch_size);
+    // What config.toml can hold is more steps than any run takes.
+    let n_steps = (n_batches as u64).saturating_mul(config.training.epochs as u64);
+    let n_steps = n_steps.min(i64::MAX as u64);
+    config.temperature = settings::schedule(&args.schedule, config.temperature, n_steps)?;
+    Ok(())
 }
 
 /// Saves a run in mid-step. Whether that was possible, or has failed: the program can then end.
@@ -308,10 +331,10 @@ pub(crate) fn resume(
 }
 
 /// Makes the first of `runs/NAME`, `runs/NAME-2`, … that is not there yet, before another process can.
-pub(crate) fn claim_folder(dataset: &str) -> Result<RunDir> {
+pub(crate) fn claim_folder(name: &str) -> Result<RunDir> {
     let runs = Path::new("runs");
     fs::create_dir_all(runs).context("cannot create runs")?;
-    let mut folder = runs.join(dataset);
+    let mut folder = runs.join(name);
     for i in 2.. {
         match fs::create_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
@@ -320,17 +343,35 @@ pub(crate) fn claim_folder(dataset: &str) -> Result<RunDir> {
                 break;
             }
         }
-        folder = runs.join(format!("{dataset}-{i}"));
+        folder = runs.join(format!("{name}-{i}"));
     }
     Ok(RunDir::new(folder))
 }
 
-fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) -> Result<()> {
+/// What `catvae show --json` says of the run, where that was asked for.
+fn print_object(command: &TrainCommand, run: &Path) -> Result<()> {
+    if command.json {
+        print_line(&show::object(&Listed::read(run)?)?.to_string());
+    }
+    Ok(())
+}
+
+/// Prints the configuration of a dataset whose size is known, which need not be there.
+fn print_config(args: &TrainArgs, mut config: TrainConfig) -> Result<ExitCode> {
+    config.check()?;
+    let n_train = data::N_TRAIN.min(config.data.n_train.unwrap_or(usize::MAX));
+    let n_train = n_train.saturating_sub(config.data.n_validation.unwrap_or(0));
+    set_schedule(args, &mut config, n_train)?;
+    print_line(settings::commented(&config.to_toml()?).trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn introduction(config: &TrainConfig, dataset: &Dataset, run: &RunDir) -> Result<String> {
     let widths = config.model.encoder_widths()?;
     let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
-    print_line(&format!(
+    Ok(format!(
         "{}: {} training{} and {} test images; network {} {} ({}) and back, \
-         at least {} of memory",
+         at least {} of memory\nrun folder {}; negative ELBO per image in nats, lower is better",
         dataset.name,
         dataset.train.len(),
         dataset.validation.as_ref().map_or(String::new(), |v| format!(", {} validation", v.len())),
@@ -338,13 +379,9 @@ fn introduce(config: &TrainConfig, dataset: &Dataset, run: &RunDir) -> Result<()
         config.model.network.name(),
         widths.join("-"),
         config.model.describe_code(),
-        memory::shown(memory::least(config, dataset.train.len())?)
-    ));
-    print_line(&format!(
-        "run folder {}; negative ELBO per image in nats, lower is better",
+        memory::shown(memory::least(config, dataset.train.len())?),
         run.path().display()
-    ));
-    Ok(())
+    ))
 }
 
 fn say_where_all_lies(path: &Path) {

@@ -17,9 +17,10 @@ use crate::progress::{print_line, quoted, warn};
 use crate::signals::Signals;
 use crate::sweep::Crew;
 use crate::sweep::rank;
+use crate::tune::budget::Budget;
 use crate::tune::candidates::{Candidate, candidates};
 use crate::tune::report::{Findings, interval_json, shown};
-use crate::tune::rungs::Bench;
+use crate::tune::rungs::{Bench, epochs_of};
 use crate::tune::statistics::{ALPHA, interval};
 
 /// One of so many training images is for validation: 5,000 of MNIST's 60,000.
@@ -74,27 +75,43 @@ pub(crate) fn tune(args: &TuneArgs, threads: Option<NonZeroUsize>) -> Result<Exi
         warn("stopped; every run is saved, and the same command goes on");
         Ok(signals.exit_code().map_or(ExitCode::FAILURE, ExitCode::from))
     };
-    let Some(rungs) = bench.climb(all, args.seeds.get())? else { return stopped() };
+    let n_seeds = args.seeds.get();
+    let epochs = match args.max_time {
+        None => epochs_of(tuned.training.epochs),
+        Some(most) => {
+            let budget = Budget::new(most, out.join("plan.json"));
+            let planned = bench.plan(&all, n_seeds, 2 * CONFIRMATION_SEEDS, &budget)?;
+            let Some(planned) = planned else { return stopped() };
+            planned
+        }
+    };
+    let Some(rungs) = bench.climb(all, n_seeds, &epochs)? else { return stopped() };
     let findings = Findings::new(rungs, default, tuned.estimator.samples_are_exact())
         .context("there is nothing to choose from")?;
 
     let bench = Bench { config: &whole, dataset: &whole_dataset, ..bench };
     warn("confirmation on the test images, with fresh seeds and all training images");
-    let first = whole.training.seed.saturating_add(args.seeds.get() as u64);
+    let first = whole.training.seed.saturating_add(n_seeds as u64);
+    let n_epochs = epochs.last().copied().unwrap_or(whole.training.epochs);
     let seeds: Vec<u64> = (first..).take(CONFIRMATION_SEEDS).collect();
     let mut pair = vec![findings.chosen()];
     pair.extend((findings.chosen() != default).then_some(default));
-    let Some(confirmed) = bench.run(&pair, &seeds, whole.training.epochs, "confirm,")? else {
+    let Some(confirmed) = bench.run(&pair, &seeds, n_epochs, "confirm,")? else {
         return stopped();
     };
     let (sentence, confirmation) = confirmation(&findings, &confirmed.numbers(|m| m.test_neg_elbo));
 
+    findings.warnings().iter().for_each(|text| warn(&format!("warning: {text}")));
+    let json = findings.json(confirmation);
+    write(&out, &findings, &whole, &json)?;
+    if args.json {
+        print_line(&json.to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
     findings.table().iter().for_each(|line| print_line(line));
     print_line("");
     findings.sentences().iter().for_each(|line| print_line(line));
     print_line(&sentence);
-    findings.warnings().iter().for_each(|text| warn(&format!("warning: {text}")));
-    write(&out, &findings, &whole, confirmation)?;
     let best = out.join("best.toml");
     print_line(&format!("Next: catvae train --config {}", quoted(&best)));
     Ok(ExitCode::SUCCESS)
@@ -138,7 +155,7 @@ fn confirmation(findings: &Findings, scores: &[Vec<f64>]) -> (String, Value) {
     (sentence, json)
 }
 
-fn write(out: &Path, findings: &Findings, whole: &TrainConfig, confirmation: Value) -> Result<()> {
+fn write(out: &Path, findings: &Findings, whole: &TrainConfig, json: &Value) -> Result<()> {
     let defaults = catvae_train::TrainingSettings::default();
     let mut best = findings.chosen().apply(whole);
     best.provenance = None;
@@ -149,7 +166,7 @@ fn write(out: &Path, findings: &Findings, whole: &TrainConfig, confirmation: Val
     let head: String = sentences.iter().map(|line| format!("# {line}\n")).collect();
     let text = format!("# Written by catvae tune.\n{head}\n{}", best.to_toml()?);
     write_atomically(&out.join("best.toml"), text.as_bytes())?;
-    let json = serde_json::to_string_pretty(&findings.json(confirmation))?;
+    let json = serde_json::to_string_pretty(json)?;
     write_atomically(&out.join("tune.json"), format!("{json}\n").as_bytes())?;
     plot::draw_tuning(findings, &out.join("tune.png"))
 }

@@ -272,6 +272,7 @@ mod tests {
             train_seconds: 10.0,
             step_ms: 16.0,
             images_per_second: 6000.0,
+            best_on: None,
         }
     }
 

@@ -34,6 +34,11 @@ impl Candidate {
                  long ones: tune with --schedule constant or exponential"
             ),
         };
+        ensure!(
+            config.training.learning_rate_schedule.is_constant(),
+            "a learning rate that falls depends on the length of the run, and short runs would not be the beginnings of long \
+             ones: tune with --lr-schedule constant"
+        );
         let backward_temperature = match estimator {
             Estimator::DecoupledStraightThrough { backward_tau } => Some(backward_tau),
             _ => None,
@@ -125,6 +130,8 @@ fn grid(low: f64, high: f64, n: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use catvae_train::LearningRateSchedule;
+
     use super::*;
 
     #[test]
@@ -148,6 +155,9 @@ mod tests {
 
         config.temperature = TemperatureSchedule::Cosine { init: 1.0, end: 0.5, steps: 9 };
         assert!(Candidate::of(&config).unwrap_err().to_string().contains("length of the run"));
+        config.temperature = TemperatureSchedule::Constant { value: 1.0 };
+        config.training.learning_rate_schedule = LearningRateSchedule::Cosine;
+        assert!(Candidate::of(&config).unwrap_err().to_string().contains("--lr-schedule constant"));
         config.estimator = Estimator::Reinforce;
         assert!(Candidate::of(&config).unwrap_err().to_string().contains("no temperature"));
     }

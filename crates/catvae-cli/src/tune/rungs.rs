@@ -2,11 +2,13 @@
 //! that is promoted goes on from its checkpoint, and is bit for bit the one that went straight through.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use catvae_data::Dataset;
 use catvae_train::{EpochMetrics, RunDir, TrainConfig};
 
+use super::budget::{Ahead, Budget};
 use super::candidates::Candidate;
 use super::statistics::{mean, promoted};
 use crate::progress::warn;
@@ -54,7 +56,7 @@ impl Rung {
 }
 
 /// The epochs of the rungs of a run of `epochs`: a tenth, three tenths, all.
-fn epochs_of(epochs: usize) -> Vec<usize> {
+pub(crate) fn epochs_of(epochs: usize) -> Vec<usize> {
     let mut rungs = vec![epochs.div_ceil(10), (3 * epochs).div_ceil(10), epochs];
     rungs.dedup();
     rungs
@@ -69,9 +71,9 @@ impl Bench<'_> {
         &self,
         mut candidates: Vec<Candidate>,
         n_seeds: usize,
+        epochs: &[usize],
     ) -> Result<Option<Vec<Rung>>> {
         let first = self.config.training.seed;
-        let epochs = epochs_of(self.config.training.epochs);
         let mut rungs = Vec::new();
         for (i, &epochs_here) in epochs.iter().enumerate() {
             let is_last = i + 1 == epochs.len();
@@ -99,6 +101,58 @@ impl Bench<'_> {
             rungs.push(rung);
         }
         Ok(Some(rungs))
+    }
+
+    /// The epochs of the rungs that fit into a budget: all candidates have one epoch first, seed by seed, which tells what
+    /// an epoch takes. `None` where a signal came.
+    ///
+    /// # Errors
+    /// As [`Self::climb`]; not even one epoch fits.
+    pub(crate) fn plan(
+        &self,
+        candidates: &[Candidate],
+        n_seeds: usize,
+        n_confirmations: usize,
+        budget: &Budget,
+    ) -> Result<Option<Vec<usize>>> {
+        let most = self.config.training.epochs;
+        let rungs = |epochs: usize| {
+            let mut rungs = epochs_of(epochs);
+            rungs.insert(0, 1);
+            rungs.dedup();
+            rungs
+        };
+        if let Some(epochs) = budget.planned() {
+            return Ok(Some(rungs(epochs)));
+        }
+        let first = self.config.training.seed;
+        let seeds: Vec<u64> = (first..).take(n_seeds.min(EARLY_SEEDS)).collect();
+        let n_workers = self.crew.n_workers.min(candidates.len());
+        let ahead = |n_candidates: usize, n_seeds_done: usize| Ahead {
+            n_runs: n_candidates * n_seeds + n_confirmations,
+            epochs_done: n_candidates * n_seeds_done,
+            n_workers,
+        };
+        let mut seconds: f64 = 0.0;
+        for (i, &seed) in seeds.iter().enumerate() {
+            warn(&format!("measuring: {} candidates for one epoch, seed {seed}", candidates.len()));
+            let from = Instant::now();
+            let Some(rung) = self.run(candidates, &[seed], 1, "")? else { return Ok(None) };
+            // Runs that were there already took no time, and say what training took when they were made.
+            let trained = from.elapsed().as_secs_f64() * n_workers as f64 / candidates.len() as f64;
+            let of_metrics = rung.numbers(|m| Some(m.train_seconds)).concat();
+            let known = of_metrics.into_iter().filter(|seconds| seconds.is_finite());
+            seconds = known.fold(trained.max(seconds), f64::max);
+            budget.epochs(1, seconds, ahead(candidates.len(), i + 1))?;
+        }
+        let Some(rung) = self.run(candidates, &seeds, 1, "")? else { return Ok(None) };
+        let n_left = promoted(&rung.scores()).into_iter().filter(|&stays| stays).count();
+        let epochs = budget.epochs(most, seconds, ahead(n_left, seeds.len()))?;
+        budget.keep(epochs, seconds)?;
+        if epochs < most {
+            warn(&format!("{epochs} of {most} epochs fit into the time: {seconds:.1} s each"));
+        }
+        Ok(Some(rungs(epochs)))
     }
 
     /// Runs candidates with seeds up to an epoch; `None` where a signal came.

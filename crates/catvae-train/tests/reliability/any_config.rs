@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use catvae_data::Binarization;
 use catvae_model::{Code, Conv, Likelihood, LogitsActivation, Mlp, ModelConfig, Vgg};
 use catvae_train::{
-    DataSettings, OptimizerKind, Precision, Provenance, TrainConfig, TrainingSettings,
+    DataSettings, LearningRateSchedule, OptimizerKind, Precision, Provenance, TrainConfig,
+    TrainingSettings,
 };
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
@@ -117,12 +118,17 @@ fn training() -> impl Strategy<Value = TrainingSettings> {
     let rates = (positive(), proptest::option::of(positive()));
     let optimizers = prop_oneof![Just(OptimizerKind::Adam), Just(OptimizerKind::RAdam)];
     let precisions = prop_oneof![Just(Precision::F32), Just(Precision::Bf16)];
+    let schedules = prop_oneof![
+        Just(LearningRateSchedule::Constant),
+        Just(LearningRateSchedule::Linear),
+        Just(LearningRateSchedule::Cosine)
+    ];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (counts, rates, (optimizers, precisions), flags, sizes(1)).prop_map(
+    (counts, rates, (optimizers, schedules, precisions), flags, sizes(1)).prop_map(
         |(
             counts,
             (learning_rate, clip_gradient_norm),
-            (optimizer, precision),
+            (optimizer, learning_rate_schedule, precision),
             flags,
             eval_draws,
         )| {
@@ -133,6 +139,7 @@ fn training() -> impl Strategy<Value = TrainingSettings> {
                 batch_size,
                 optimizer,
                 learning_rate,
+                learning_rate_schedule,
                 precision,
                 init_from: None,
                 seed,
@@ -174,16 +181,20 @@ fn temperatures() -> impl Strategy<Value = TemperatureSchedule> {
 }
 
 fn provenance() -> impl Strategy<Value = Provenance> {
-    (texts(), texts(), texts(), texts(), proptest::option::of(texts()), texts()).prop_map(
-        |(version, device, platform, train_sha256, validation_sha256, test_sha256)| Provenance {
-            version,
-            device,
-            platform,
-            // That of the model, once it is known.
-            image_shape: [1, 1],
-            train_sha256,
-            validation_sha256,
-            test_sha256,
+    let maybe = || proptest::option::of(texts());
+    (texts(), texts(), texts(), texts(), maybe(), texts(), maybe()).prop_map(
+        |(version, device, platform, train_sha256, validation_sha256, test_sha256, note)| {
+            Provenance {
+                version,
+                device,
+                platform,
+                // That of the model, once it is known.
+                image_shape: [1, 1],
+                train_sha256,
+                validation_sha256,
+                test_sha256,
+                note,
+            }
         },
     )
 }

@@ -3,7 +3,9 @@
 use candle_core::Device;
 use catvae_data::Binarization;
 use catvae_model::Code;
-use catvae_train::{EpochMetrics, OptimizerKind, Outcome, Precision, RunDir, TrainConfig};
+use catvae_train::{
+    EpochMetrics, LearningRateSchedule, OptimizerKind, Outcome, Precision, RunDir, TrainConfig,
+};
 use gumbel_core::TemperatureSchedule;
 use gumbel_core::estimators::Estimator;
 use proptest::prelude::*;
@@ -35,6 +37,11 @@ fn configs(estimator: Estimator, code: Code) -> impl Strategy<Value = TrainConfi
         Just(Precision::F32),
         Just(if has_bf16 { Precision::Bf16 } else { Precision::F32 })
     ];
+    let schedule_of_rate = |seed: u64| match seed % 3 {
+        0 => LearningRateSchedule::Constant,
+        1 => LearningRateSchedule::Linear,
+        _ => LearningRateSchedule::Cosine,
+    };
     let training = (optimizers, precisions, any::<bool>(), any::<bool>(), 0..1000_u64, 0..4_u64);
     (training, schedules(), binarizations).prop_map(move |(training, temperature, binarization)| {
         let mut config = tiny::config();
@@ -48,6 +55,7 @@ fn configs(estimator: Estimator, code: Code) -> impl Strategy<Value = TrainConfi
         config.training.seed = seed;
         config.training.checkpoint_every = checkpoint_every;
         config.training.learning_rate = 0.02;
+        config.training.learning_rate_schedule = schedule_of_rate(seed);
         // Half the time of these tests is waiting for the disk; the best one has a test of its own.
         config.training.keep_best = false;
         config.temperature = temperature;
