@@ -279,7 +279,7 @@ fn what_people_type_is_understood_or_told() {
         format!("{}{}", stdout(&output), stderr(&output))
     };
     let help = said("train --help", 0);
-    for part in ["reinmax", "[aliases: --tau]", "Temperature:", "Data:", "discretised-logistic"] {
+    for part in ["reinmax", "[alias: --tau]", "Temperature:", "Data:", "discretised-logistic"] {
         assert!(help.contains(part), "{part} is not in the help");
     }
     let tip = said("train --estimator reinmaxx", 2);
@@ -293,10 +293,12 @@ fn what_people_type_is_understood_or_told() {
 
     place.ok(&format!("{SMALL} --epochs 1 --out run"));
     let shown = place.ok("evaluate run --json");
-    for path in ["run/config.toml", "run/checkpoints/step-000000004", "run/metrics.jsonl"] {
+    for path in ["run/config.toml", "run/metrics.jsonl"] {
         assert_eq!(place.ok(&format!("evaluate {path} --json")), shown, "{path}");
     }
-    assert!(place.ok("evaluate run/checkpoints/best").contains("best"));
+    assert!(place.ok("evaluate run/checkpoints/best").contains("This checkpoint was chosen"));
+    let told = said("evaluate run/checkpoints/step-000000004", 1);
+    assert!(told.contains("name the run, and --checkpoint newest or best"), "{told}");
     let told = said("sample run --out x.jpg", 1);
     assert!(told.contains(".png") && !place.path("x.jpg").exists(), "{told}");
     // Where a result goes without --out, it says.

@@ -155,10 +155,6 @@ fn an_estimator_with_two_temperatures_is_searched_in_both() {
     let best = fs::read_to_string(place.join("t/best.toml")).unwrap();
     let chosen = found["chosen"]["backward_temperature"].as_f64().unwrap();
     assert!(best.contains("decoupled-straight-through"), "{best}");
-    assert!(
-        best.parse::<toml::Table>().unwrap()["estimator"]["backward_tau"].as_float()
-            == Some(chosen),
-        "{best}"
-    );
+    assert!(best.contains(&format!("backward_tau = {chosen}")), "{best}");
     assert!(place.join("t/tune.png").is_file());
 }
