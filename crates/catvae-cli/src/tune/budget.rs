@@ -99,7 +99,7 @@ mod tests {
         budget(600).keep(5, 5.0).unwrap();
         assert_eq!(budget(600).planned(), Some(5));
         assert_eq!(budget(900).planned(), None);
-        let error = budget(60).epochs(10, 5.0, ahead).unwrap_err().to_string();
+        let error = budget(50).epochs(10, 5.0, ahead).unwrap_err().to_string();
         assert!(error.contains("--max-time 1m") && error.contains("41 runs"), "{error}");
         assert_eq!(budget(600).epochs(10, 5.0, ahead).unwrap(), 5);
     }
