@@ -2,7 +2,7 @@
 //!
 //! The classifier that is explained has two convolutions of 5 × 5, with 8 and 16 channels. The selector (784, 200, 49) and the predictor (784, 200, 2), which sees the
 //! chosen patches and learns the classifier's answers, are trained together: Adam at 1e-3, batches of 100, 5 passes over 11,982 images.
-//! What counts is how often the classifier, which has never seen a masked image, gives its own answer on the chosen patches: 0.958 in the paper.
+//! Counted is how often the classifier, which has never seen a masked image, and the predictor give the classifier's answer on the chosen patches; the paper has 0.958.
 
 use anyhow::{Context, Result};
 use candle_core::{D, DType, Device, Tensor, Var};

@@ -77,7 +77,7 @@ impl Report {
         if self.columns.iter().any(|column| column.answer.is_some()) {
             let known = |column: &Column| column.answer.map_or(String::new(), |x| x.to_string());
             let known: Vec<String> = self.columns.iter().map(known).collect();
-            table.push_str(&format!("\n| *known answer* | {} |", known.join(" | ")));
+            table.push_str(&format!("\n| *best possible* | {} |", known.join(" | ")));
         }
         table
     }
@@ -130,7 +130,7 @@ mod tests {
         report.push("a", &[vec![1.0, 2.5], vec![1.2, 2.5], vec![1.4, 2.5]]);
         report.push("b", &[vec![0.0, 1e-7], vec![0.0, 1e-7]]);
         let expected = "| | gap | rank |\n|---|---|---|\n| a | 1.20 ± 0.20 | 2.500 ± 0.000 |\n\
-                        | b | 0 | 1.0e-7 ± 0e0 |\n| *known answer* | 0 |  |";
+                        | b | 0 | 1.0e-7 ± 0e0 |\n| *best possible* | 0 |  |";
         assert_eq!(report.table(), expected);
     }
 }
