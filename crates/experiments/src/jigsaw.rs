@@ -33,7 +33,13 @@ pub(crate) fn images(data_dir: &Path) -> Result<Option<Dataset>> {
 }
 
 /// For each number of pieces the shares of wrong pieces and of images with any, and what Sinkhorn's iterations leave.
-pub(crate) fn run(seeds: u64, images: &Dataset) -> Result<Report> {
+pub(crate) fn run(seeds: u64, sides: &[usize], images: &Dataset) -> Result<Report> {
+    let (rows, columns) = (images.train.rows(), images.train.cols());
+    anyhow::ensure!(
+        sides.iter().all(|side| (1..=rows.min(columns)).contains(side)),
+        "images of {rows} x {columns} pixels make 1 to {} pieces a side",
+        rows.min(columns)
+    );
     let mut report = Report::new(
         "Jigsaws of MNIST by Gumbel-Sinkhorn",
         vec![
@@ -42,7 +48,7 @@ pub(crate) fn run(seeds: u64, images: &Dataset) -> Result<Report> {
             Column::new("residual of the last step").log(),
         ],
     );
-    for side in 2..=4 {
+    for &side in sides {
         let one = |seed| train(side, images, seed);
         report.push(&format!("{side} × {side} pieces"), &each_seed(seeds, one)?);
     }

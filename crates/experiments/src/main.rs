@@ -51,6 +51,9 @@ enum Experiment {
     },
     /// Putting the pieces of MNIST's images into their places (Mena et al. 2018)
     Jigsaw {
+        /// Pieces along each side
+        #[arg(default_values_t = [2, 3, 4])]
+        sides: Vec<usize>,
         /// The folder with MNIST's four files
         #[arg(long, default_value = "data/mnist")]
         data_dir: PathBuf,
@@ -73,8 +76,8 @@ fn main() -> Result<()> {
         Experiment::NumberSorting { sizes } => {
             ("number_sorting", number_sorting::run(seeds, &sizes)?)
         }
-        Experiment::Jigsaw { data_dir } => match jigsaw::images(&data_dir)? {
-            Some(images) => ("jigsaw", jigsaw::run(seeds, &images)?),
+        Experiment::Jigsaw { sides, data_dir } => match jigsaw::images(&data_dir)? {
+            Some(images) => ("jigsaw", jigsaw::run(seeds, &sides, &images)?),
             None => return Ok(()),
         },
         Experiment::Patches { data_dir } => match jigsaw::images(&data_dir)? {
