@@ -181,6 +181,26 @@ fn convolutions(cases: &mut Cases) {
     channel_sums((shape.batch, shape.out_channels, out), y.get(), true, bias.get()).unwrap();
 }
 
+fn structures(cases: &mut Cases) {
+    let (rows, steps, labels) = (cases.below(3), 1 + cases.below(4), 1 + cases.below(21));
+    let lengths: Vec<usize> = (0..rows).map(|_| 1 + cases.below(steps)).collect();
+    let shape = ChainShape { steps, labels, lengths: Some(&lengths) };
+    let cells = rows * steps * labels * labels;
+    let [mut x, mut grad, mut out] = cases.operands([cells; 3]);
+    let mut relaxed = cases.operand(rows * steps * labels);
+    let mut noise = cases.operand(rows * steps * labels);
+    let (mut choices, mut totals) = (vec![0; rows * steps], vec![0.0; rows]);
+    chain_log_partition(shape, x.get(), &mut totals).unwrap();
+    chain_marginals(shape, x.get(), out.get()).unwrap();
+    chain_vjp(shape, x.get(), grad.get(), out.get()).unwrap();
+    chain_sample(shape, x.get(), &vec![0.5; rows * steps], &mut choices).unwrap();
+    chain_mode(shape, x.get(), &mut choices).unwrap();
+    chain_dead_ends(shape, x.get(), &mut vec![0; rows]).unwrap();
+    chain_gumbel_crf(shape, 0.7, x.get(), noise.get(), relaxed.get(), &mut choices).unwrap();
+    let draws = (&*relaxed.get(), choices.as_slice());
+    chain_gumbel_crf_vjp(shape, 0.7, x.get(), draws, noise.get(), out.get()).unwrap();
+}
+
 #[test]
 fn no_operation_touches_what_lies_beside_its_operands() {
     // `CATVAE_ROUNDS` asks for more.
@@ -192,6 +212,7 @@ fn no_operation_touches_what_lies_beside_its_operands() {
                 rows(&mut cases);
                 products(&mut cases);
                 convolutions(&mut cases);
+                structures(&mut cases);
             }
         });
         eprintln!("{}: {rounds} rounds", isa.name());

@@ -6,6 +6,7 @@
 //! Forward filtering stores the conditional probabilities `s_t(i | j)` of the label before: one exponential a cell. All
 //! that comes after is products: marginals, samples backward, and the derivative of both.
 
+mod lanes;
 mod relaxed;
 mod row;
 #[cfg(test)]

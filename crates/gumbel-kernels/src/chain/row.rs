@@ -1,6 +1,7 @@
 //! One row of a chain.
 
 use super::Real;
+use super::lanes::{After, derivatives, largest, mean_tangents, product};
 
 /// What the forward pass leaves of a row. The memory is kept from row to row.
 pub(super) struct Row<S> {
@@ -42,20 +43,14 @@ impl<S: Real> Row<S> {
         }
         self.alpha[..k].copy_from_slice(&scores[..k]);
         let mut total = centre(&mut self.alpha[..k]);
-        let (mut largest, mut sums) = (vec![lowest; k], vec![zero; k]);
+        let (mut most, mut sums) = (vec![lowest; k], vec![zero; k]);
         for t in 1..self.length {
             let (done, next) = self.alpha.split_at_mut(t * k);
             let (alpha, next) = (&done[(t - 1) * k..], &mut next[..k]);
             let range = t * k * k..(t + 1) * k * k;
             let (scores, before) = (&scores[range.clone()], &mut self.before[range]);
-            largest.fill(lowest);
-            for (&a, scores) in alpha.iter().zip(scores.chunks_exact(k)) {
-                for (most, &score) in largest.iter_mut().zip(scores) {
-                    let x = a + score;
-                    *most = if x > *most { x } else { *most };
-                }
-            }
-            for (next, most) in next.iter_mut().zip(&mut largest) {
+            largest(alpha, scores, &mut most);
+            for (next, most) in next.iter_mut().zip(&mut most) {
                 *next = *most;
                 // Nothing leads here: a finite number keeps `∞ - ∞` out of the sums, which stay zero.
                 *most = if *most > lowest { *most } else { zero };
@@ -63,14 +58,18 @@ impl<S: Real> Row<S> {
             sums.fill(zero);
             let rows = scores.chunks_exact(k).zip(before.chunks_exact_mut(k));
             for (&a, (scores, before)) in alpha.iter().zip(rows) {
-                for ((x, &score), &most) in before.iter_mut().zip(scores).zip(&largest) {
+                for ((x, &score), &most) in before.iter_mut().zip(scores).zip(&most) {
                     *x = (a + score) - most;
                 }
             }
-            // In one run, so that whole vectors are full.
-            before.iter_mut().for_each(|x| *x = x.exp());
+            // In one run, so that whole vectors are full; a closure would not be compiled for the instruction set.
+            for x in &mut *before {
+                *x = x.exp();
+            }
             for before in before.chunks_exact(k) {
-                sums.iter_mut().zip(before).for_each(|(sum, &e)| *sum += e);
+                for (sum, &e) in sums.iter_mut().zip(before) {
+                    *sum += e;
+                }
             }
             for (next, sum) in next.iter_mut().zip(&mut sums) {
                 *next += sum.ln();
@@ -130,10 +129,7 @@ impl<S: Real> Row<S> {
             let (before, out) = (&self.before[range.clone()], &mut out[range]);
             let rows = before.chunks_exact(k).zip(out.chunks_exact_mut(k));
             for (earlier, (before, out)) in earlier.iter_mut().zip(rows) {
-                for ((out, &s), &p) in out.iter_mut().zip(before).zip(&self.weights) {
-                    *out = s * p;
-                }
-                *earlier = sum(out);
+                *earlier = product(before, &self.weights, out);
             }
             normalise(&mut earlier);
             self.weights.copy_from_slice(&earlier);
@@ -170,17 +166,14 @@ impl<S: Real> Row<S> {
             let (done, next) = self.tangents.split_at_mut(t * k);
             let (tangents, next) = (&done[(t - 1) * k..], &mut next[..k]);
             let range = t * k * k..(t + 1) * k * k;
-            let rows = self.before[range.clone()].chunks_exact(k).zip(grad[range].chunks_exact(k));
-            for (&tangent, (before, grad)) in tangents.iter().zip(rows) {
-                for ((next, &s), &g) in next.iter_mut().zip(before).zip(grad) {
-                    *next += if s > zero { s * (tangent + g) } else { zero };
-                }
-            }
+            mean_tangents(tangents, &self.before[range.clone()], &grad[range], next);
             // A constant changes nothing, and would grow with the number of steps.
             let alpha = &self.alpha[t * k..(t + 1) * k];
             let likeliest = alpha.iter().position(|&a| a == zero);
             let shift = likeliest.map_or(zero, |label| next[label]);
-            next.iter_mut().for_each(|next| *next = *next - shift);
+            for next in next {
+                *next = *next - shift;
+            }
             self.shifts[t] = shift;
         }
         self.vjp_backward(k, grad, out);
@@ -197,23 +190,18 @@ impl<S: Real> Row<S> {
         }
         let slope = |(&p, &tangent): (&S, &S)| p * (tangent - mean);
         let mut slopes: Vec<S> = self.last.iter().zip(tangents).map(slope).collect();
-        let (mut earlier, mut products) = (vec![(zero, zero); k], vec![zero; k]);
+        let (mut earlier, mut means) = (vec![(zero, zero); k], vec![zero; k]);
         for t in (1..self.length).rev() {
             let range = t * k * k..(t + 1) * k * k;
-            let (means, tangents) = (&self.tangents[t * k..], &self.tangents[(t - 1) * k..t * k]);
-            let shift = self.shifts[t];
+            for (mean, &tangent) in means.iter_mut().zip(&self.tangents[t * k..]) {
+                *mean = tangent + self.shifts[t];
+            }
+            let after = After { weights: &self.weights, slopes: &slopes, means: &means };
             let (before, grad) = (&self.before[range.clone()], &grad[range.clone()]);
             let rows = before.chunks_exact(k).zip(grad.chunks_exact(k));
-            let rows = rows.zip(out[range].chunks_exact_mut(k)).zip(tangents);
+            let rows = rows.zip(out[range].chunks_exact_mut(k)).zip(&self.tangents[(t - 1) * k..]);
             for (earlier, (((before, grad), out), &tangent)) in earlier.iter_mut().zip(rows) {
-                for j in 0..k {
-                    let (s, p) = (before[j], self.weights[j]);
-                    let slope = tangent + grad[j] - (means[j] + shift);
-                    products[j] = s * p;
-                    // What is certain or impossible has slope zero, whatever is asked there.
-                    out[j] = if s > zero { s * (slopes[j] + p * slope) } else { zero };
-                }
-                *earlier = (sum(&products), sum(out));
+                *earlier = derivatives(tangent, before, grad, &after, out);
             }
             let total = earlier.iter().fold(zero, |total, e| total + e.0);
             let total = if total > zero { total } else { S::constant(1.0) };
@@ -261,28 +249,6 @@ fn draw<S: Real>(weights: impl Iterator<Item = S> + Clone, u: f64) -> u32 {
         }
     }
     label
-}
-
-/// In eight lanes, which can be added at once.
-#[inline(always)]
-fn sum<S: Real>(values: &[S]) -> S {
-    let mut lanes = [S::constant(0.0); 8];
-    let rest = values.chunks_exact(8).remainder();
-    for values in values.chunks_exact(8) {
-        for i in 0..8 {
-            lanes[i] += values[i];
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane += value;
-    }
-    for half in [4, 2, 1] {
-        for i in 0..half {
-            let other = lanes[i + half];
-            lanes[i] += other;
-        }
-    }
-    lanes[0]
 }
 
 /// Subtracts the largest, and returns it.
