@@ -83,7 +83,7 @@ impl Findings {
         let row = &self.rows[self.chosen];
         let (epochs, n_seeds) = self.last();
         let take = format!(
-            "Take {}: after {epochs} epochs its exact objective on the validation images is {} nats, mean over {n_seeds} \
+            "Take {}: after {epochs} epoch(s) its exact objective on the validation images is {} nats, mean over {n_seeds} \
              seed(s), with a gap of {:.2}.",
             row.candidate.shown(),
             shown(row.objective),
