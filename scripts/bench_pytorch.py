@@ -1,4 +1,4 @@
-"""PyTorch's side of `cargo xtask bench --peers`: the training step, the relaxed sampler and structured variables.
+"""PyTorch's side of `cargo xtask bench --peers`: training steps, evaluation, the relaxed sampler and structured variables.
 
 Install:  python3 -m venv venv && venv/bin/pip install torch==2.15.0 numpy
           (torch.compile also needs a C++ compiler, and Python's headers)
@@ -23,6 +23,7 @@ try:
     from torch.nn import functional as F
 
     from pytorch_vae import CategoricalVae, bernoulli_nll, gumbel_noise_like, kl_to_uniform
+    from pytorch_estimators import estimators
     from pytorch_structured import structured
     from pytorch_vae import peak_rss_mib, read_idx, relaxed_sample
 except ImportError as error:
@@ -99,7 +100,7 @@ def benchmarks(images):
         f"gumbel_softmax_{'x'.join(map(str, shape))}": lambda shape=shape: sampler(shape)
         for shape in SAMPLER_SHAPES
     }
-    return steps | samplers | structured()
+    return steps | estimators(images) | samplers | structured()
 
 
 def warm_up(iterate):

@@ -38,6 +38,10 @@
 //! - `step_breakdown`: the same step; the answer also has `breakdown` with mean milliseconds by operation (`parts_ms`),
 //!   `gflops`, and `peak_gflops`, the rate of multiply-adds in registers on all threads. Ours alone.
 //! - `step_bf16`, `step_bf16_breakdown`: the same with products in bf16, where the processor gains from it.
+//! - `reinforce`, `rloo` (four samples), `rebar`: `step` with exact samples and these gradients; `disarm`: with 150 bits. `conv`: with
+//!   the default convolutional network.
+//! - `evaluate`: the negative ELBO of 2,000 images, one exact sample each; `bound`: the importance-weighted bound of 100 images with
+//!   100 samples each. Both begin with images as bytes.
 //! - `gumbel_softmax_AxBxC`: a relaxed sample over the last axis at τ = 1 with fresh noise, and the gradient of the
 //!   logits for a fixed upstream gradient.
 //! - `structured_chain_*`, `structured_subset_*`: 64 chains of 100 labels out of 20 with scores for every edge, 64 subsets of 10 of

@@ -1,4 +1,5 @@
-//! Our side of `cargo xtask bench --peers`: the training step, the relaxed sampler and structured variables, timed on request.
+//! Our side of `cargo xtask bench --peers`: training steps, evaluation, the relaxed sampler and structured variables, timed on
+//! request.
 //!
 //! The protocol is described in xtask/src/bench/side.rs. To try it by hand:
 //!
@@ -8,6 +9,7 @@
 //!
 //! `step_breakdown` is the step again, with where its time goes; `step_bf16` and its breakdown are the step in bf16.
 
+mod evaluation;
 mod limit;
 mod machine;
 mod sampler;
@@ -21,8 +23,9 @@ use std::path::PathBuf;
 use catvae_train::Precision;
 use serde_json::{Value, json};
 
+use evaluation::Evaluation;
 use sampler::{SHAPES, Sampler};
-use step::Step;
+use step::{Kind, Step};
 use structured::{Structured, WORK};
 use timing::Iterate;
 
@@ -52,8 +55,9 @@ fn main() -> Result<()> {
     let bf16 = Precision::Bf16.check_processor().is_ok();
     let names: Vec<_> = STEPS
         .into_iter()
-        .filter(|&(_, precision, _)| bf16 || precision == Precision::F32)
+        .filter(|&(_, kind, _)| bf16 || kind != Kind::Article(Precision::Bf16))
         .map(|(name, ..)| name.to_owned())
+        .chain(evaluation::NAMES.map(str::to_owned))
         .chain(SHAPES.iter().map(|shape| Sampler::name(shape)))
         .chain(WORK.map(str::to_owned))
         .collect();
@@ -64,7 +68,8 @@ fn main() -> Result<()> {
         "names": names,
     }))?;
 
-    let mut bench = Bench { images, step: None, samplers: Vec::new(), structured: None };
+    let mut bench =
+        Bench { images, step: None, evaluation: None, samplers: Vec::new(), structured: None };
     for line in std::io::stdin().lock().lines() {
         let answer = bench.answer(&line?);
         reply(&answer.unwrap_or_else(|error| json!({ "error": error.to_string() })))?;
@@ -72,12 +77,17 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Steps in each precision, with or without where their time goes.
-const STEPS: [(&str, Precision, bool); 4] = [
-    ("step", Precision::F32, false),
-    ("step_breakdown", Precision::F32, true),
-    ("step_bf16", Precision::Bf16, false),
-    ("step_bf16_breakdown", Precision::Bf16, true),
+/// Steps, with or without where their time goes.
+const STEPS: [(&str, Kind, bool); 9] = [
+    ("step", Kind::Article(Precision::F32), false),
+    ("step_breakdown", Kind::Article(Precision::F32), true),
+    ("step_bf16", Kind::Article(Precision::Bf16), false),
+    ("step_bf16_breakdown", Kind::Article(Precision::Bf16), true),
+    ("reinforce", Kind::Estimator("reinforce"), false),
+    ("rloo", Kind::Estimator("rloo"), false),
+    ("rebar", Kind::Estimator("rebar"), false),
+    ("disarm", Kind::Estimator("disarm"), false),
+    ("conv", Kind::Conv, false),
 ];
 
 fn reply(message: &Value) -> Result<()> {
@@ -90,7 +100,8 @@ fn reply(message: &Value) -> Result<()> {
 struct Bench {
     images: PathBuf,
     /// The one asked for last.
-    step: Option<(Precision, Step)>,
+    step: Option<(Kind, Step)>,
+    evaluation: Option<Evaluation>,
     samplers: Vec<(String, Sampler)>,
     structured: Option<(&'static str, Structured)>,
 }
@@ -102,8 +113,8 @@ impl Bench {
             return Err(format!("cannot do {line:?}: it is not `run NAME SECONDS`").into());
         };
         let seconds = seconds.parse()?;
-        if let Some(&(_, precision, breakdown)) = STEPS.iter().find(|step| step.0 == name) {
-            let step = self.step(precision)?;
+        if let Some(&(_, kind, breakdown)) = STEPS.iter().find(|step| step.0 == name) {
+            let step = self.step(kind)?;
             step.forget_times();
             let mut answer = timing::measure(name, step, seconds)?;
             answer["limit_ms"] = json!(step.limit_ms());
@@ -111,6 +122,9 @@ impl Bench {
                 answer["breakdown"] = step.breakdown();
             }
             return Ok(answer);
+        }
+        if let Some(&work) = evaluation::NAMES.iter().find(|&&work| work == name) {
+            return timing::measure(name, self.evaluation(work)?, seconds);
         }
         if let Some(&work) = WORK.iter().find(|&&work| work == name) {
             return timing::measure(name, self.structured(work)?, seconds);
@@ -121,13 +135,22 @@ impl Bench {
         Ok(answer)
     }
 
-    fn step(&mut self, precision: Precision) -> Result<&mut Step> {
-        if self.step.as_ref().is_none_or(|(known, _)| *known != precision) {
-            let mut step = Step::new(&self.images, precision)?;
+    fn step(&mut self, kind: Kind) -> Result<&mut Step> {
+        if self.step.as_ref().is_none_or(|(known, _)| *known != kind) {
+            let mut step = Step::new(&self.images, kind)?;
             timing::warm_up(&mut step)?;
-            self.step = Some((precision, step));
+            self.step = Some((kind, step));
         }
         self.step.as_mut().map(|(_, step)| step).ok_or_else(|| "no step".into())
+    }
+
+    fn evaluation(&mut self, name: &'static str) -> Result<&mut Evaluation> {
+        if self.evaluation.as_ref().is_none_or(|known| known.name != name) {
+            let mut evaluation = Evaluation::new(&self.images, name)?;
+            timing::warm_up(&mut evaluation)?;
+            self.evaluation = Some(evaluation);
+        }
+        self.evaluation.as_mut().ok_or_else(|| "no evaluation".into())
     }
 
     fn structured(&mut self, name: &'static str) -> Result<&mut Structured> {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use catvae_data::{Batches, Binarization, EpochBatches, IdxKind, ImageSet, read_idx};
-use catvae_model::ModelConfig;
+use catvae_model::{Conv, ModelConfig};
 use catvae_train::{Precision, StepTimes, TrainConfig, Trainer, TrainingSettings};
+use gumbel_core::estimators::Estimator;
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -35,9 +36,20 @@ const STEP: Needs = Needs {
     values: FORWARD.values + BACKWARD.values + OPTIMIZER.values,
 };
 
+/// What differs from the step of the article.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing but the precision of the products.
+    Article(Precision),
+    /// The gradient.
+    Estimator(&'static str),
+    /// The network.
+    Conv,
+}
+
 pub(crate) struct Step {
     trainer: Trainer,
-    precision: Precision,
+    kind: Kind,
     images: ImageSet,
     batches: Batches,
     epoch: u64,
@@ -49,16 +61,29 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    pub(crate) fn new(images: &Path, precision: Precision) -> Result<Self> {
+    pub(crate) fn new(images: &Path, kind: Kind) -> Result<Self> {
         let idx = read_idx(images, IdxKind::Images)?;
         let &[_, rows, cols] = idx.dims.as_slice() else {
             return Err("the file holds no images".into());
         };
         let images = ImageSet::new(idx.data, None, rows, cols)?;
 
+        let size = [images.rows(), images.cols()];
+        // As wide a code of bits as of categories.
+        let code = if kind == Kind::Estimator("disarm") { [150, 2] } else { [30, 10] };
+        let mut model = ModelConfig::mlp(size, &[512, 256], code);
+        if kind == Kind::Conv {
+            model.network = Conv::default().into();
+        }
+        let (precision, estimator) = match kind {
+            Kind::Article(precision) => (precision, Estimator::default()),
+            Kind::Estimator(name) => (Precision::F32, name.parse()?),
+            Kind::Conv => (Precision::F32, Estimator::default()),
+        };
         let config = TrainConfig {
-            model: ModelConfig::mlp([images.rows(), images.cols()], &[512, 256], [30, 10]),
+            model,
             training: TrainingSettings {
+                estimator,
                 batch_size: BATCH_SIZE.get(),
                 learning_rate: 1e-3,
                 unrelaxed: false,
@@ -73,7 +98,7 @@ impl Step {
             binarization: Binarization::Grey,
         };
         Ok(Self {
-            precision,
+            kind,
             trainer: Trainer::new(config, Device::Cpu)?,
             source: batches.epoch(&images, 0, 0),
             images,
@@ -142,9 +167,9 @@ impl Step {
         })
     }
 
-    /// The least milliseconds for a step.
-    pub(crate) fn limit_ms(&self) -> f64 {
-        self.limit(STEP)
+    /// The least milliseconds for a step, where it is the article's.
+    pub(crate) fn limit_ms(&self) -> Option<f64> {
+        matches!(self.kind, Kind::Article(_)).then(|| self.limit(STEP))
     }
 
     fn limit(&self, needs: Needs) -> f64 {
@@ -153,7 +178,10 @@ impl Step {
 
     /// How many times the rate of f32 the products could have.
     fn gain(&self) -> f64 {
-        if self.precision == Precision::Bf16 { gumbel_kernels::bf16_gain() } else { 1.0 }
+        match self.kind {
+            Kind::Article(Precision::Bf16) => gumbel_kernels::bf16_gain(),
+            _ => 1.0,
+        }
     }
 
     fn times(&self) -> StepTimes {
