@@ -82,8 +82,8 @@ impl Step {
         };
         let config = TrainConfig {
             model,
+            estimator,
             training: TrainingSettings {
-                estimator,
                 batch_size: BATCH_SIZE.get(),
                 learning_rate: 1e-3,
                 unrelaxed: false,
