@@ -36,7 +36,8 @@ def events(run):
         group, key = tag.split("/")
         assert group in GROUPS, tag
         found[key] = [(event.step, event.value) for event in board.Scalars(tag)]
-    for key in lines[0].keys() - {"epoch", "step"}:
+    # `best_on` is a word, and no scalar.
+    for key in lines[0].keys() - {"epoch", "step", "best_on"}:
         expected = [(line["step"], f32(line[key])) for line in lines]
         assert found[key] == expected, f"{run} {key}: {found[key]} instead of {expected}"
     gap = [f32(line["train_neg_elbo_unrelaxed"] - line["train_neg_elbo"]) for line in lines]
