@@ -266,7 +266,7 @@ pub(crate) struct RunArgs {
 /// any number of processes may work on one folder.
 #[derive(Debug, Args)]
 pub(crate) struct SweepArgs {
-    /// A file with [settings], [grid] and [[variants]]; flags win over it
+    /// A file with the tables `settings`, `grid` and `variants`; flags win over it
     #[arg(value_name = "GRID.toml")]
     pub(crate) grid: Option<PathBuf>,
     /// The folder of the run folders [default: runs/NAME of NAME.toml, else runs/sweep]
