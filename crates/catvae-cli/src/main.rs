@@ -104,6 +104,7 @@ fn is_wrong_usage(command: &Command, error: &anyhow::Error) -> bool {
                 | Error::Setting { .. }
                 | Error::EstimatorOfCode { .. }
                 | Error::TooManyCodes { .. }
+                | Error::Model(catvae_model::Error::SubsetSize { .. })
         )
     };
     configures && error.downcast_ref::<Error>().is_some_and(is_of_settings)

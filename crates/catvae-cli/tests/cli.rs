@@ -626,9 +626,12 @@ fn codes_and_reconstructions_are_of_the_images_as_the_model_was_trained_on_them(
 
 #[test]
 fn chains_and_subsets_train_resume_and_go_through_files_and_back() {
-    for (code, width, posterior) in [("chain", 4, [4, 6]), ("subset:k=2,n=5", 8, [4, 5])] {
+    let without_categories = SMALL.replace(" --categories 6", "");
+    for (code, small, width, posterior) in
+        [("chain", SMALL, 4, [4, 6]), ("subset:k=2,n=5", without_categories.as_str(), 8, [4, 5])]
+    {
         let place = Place::new();
-        let train = format!("{SMALL} --code {code} --estimator straight-through");
+        let train = format!("{small} --code {code} --estimator straight-through");
         place.ok(&format!("{train} --epochs 2 --out run"));
         place.ok(&format!("{train} --epochs 1 --out again"));
         place.ok("train --resume --epochs 2 --out again");
@@ -674,11 +677,14 @@ fn chains_and_subsets_train_resume_and_go_through_files_and_back() {
         assert!(error.contains("choose one of: gumbel-softmax, st-gumbel-softmax"), "{error}");
     }
     let place = Place::new();
-    let error = place.error(&format!("{SMALL} --code subset:k=5,n=5 --out run"));
+    let error = place.refused(&format!("{without_categories} --code subset:k=5,n=5 --out run"), 2);
     assert!(error.contains("from 1 to n - 1"), "{error}");
+    let error = place.refused(&format!("{SMALL} --code subset:k=2,n=5 --out run"), 2);
+    assert!(error.contains("model.n_categories must be left out for subsets"), "{error}");
+    assert!(error.contains("(--categories)"), "{error}");
     // Six codes of each of two subsets: all of them can be visited.
     place.ok(&format!(
-        "{SMALL} --latents 2 --code subset:k=2,n=4 --estimator enumeration --epochs 1 --out run"
+        "{without_categories} --latents 2 --code subset:k=2,n=4 --estimator enumeration --epochs 1 --out run"
     ));
     let table = place.ok("estimators run --limit 4 --samples 20");
     assert!(table.contains("2 subsets of 2 of 4 items"), "{table}");

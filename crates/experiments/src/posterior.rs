@@ -55,7 +55,7 @@ pub(crate) fn run<P: Problem>(
     Ok(vec![q.kl_divergence(&p)?.mean_all()?.to_scalar()?, bias, noise])
 }
 
-/// The sum over rows, but for the constant `A_p`: in a mean, the gradient that `implicit-mle` sees of a row would depend on the batch.
+/// The sum over rows, but for the constant `A_p`.
 fn negative_elbo<S: Structure>(
     method: &Method<S>,
     (q, p): (&Gibbs<S>, &Gibbs<S>),

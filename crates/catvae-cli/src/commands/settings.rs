@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use catvae_model::ModelConfig;
+use catvae_model::{Code, ModelConfig};
 use catvae_train::{RunDir, Setting, TrainConfig};
 use gumbel_core::TemperatureSchedule;
 use toml::{Table, Value};
@@ -41,6 +41,13 @@ fn model_of(weights: &Path) -> Result<Option<ModelConfig>> {
 /// Puts the flags that were given over `config`. In a `fresh` one, a folder alone says which images are meant.
 pub(crate) fn apply(flags: &Flags, fresh: bool, config: &mut TrainConfig) -> Result<()> {
     flags.apply(config)?;
+    if let (Code::Subset { .. }, Some(value)) =
+        (config.model.code, flags.text("model.n_categories"))
+    {
+        let (field, value) = ("model.n_categories", value.to_owned());
+        let range = "left out for subsets, whose items are the n of the code";
+        return Err(catvae_train::Error::Setting { field, range, value }.into());
+    }
     data::fold_case(&mut config.data);
     if flags.give("data.data_dir") {
         let folder = config.data.data_dir.take().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Implicit maximum-likelihood estimation: the difference of two best codes.
 
-use super::Proposal;
 use super::rule::{Request, Rule};
+use super::{Point, Proposal, Weight};
 use crate::Result;
 use crate::distributions::{check_lambda, implicit_mle};
 
@@ -14,7 +14,7 @@ use crate::distributions::{check_lambda, implicit_mle};
 /// - τ: there is none.
 #[derive(Clone, Copy)]
 pub(super) struct ImplicitMle {
-    /// The size of the step.
+    /// The size of the step, in units of 1 / the loss of a row.
     pub(super) lambda: f64,
 }
 
@@ -31,6 +31,8 @@ impl Rule for ImplicitMle {
     fn propose(self, request: Request<'_>) -> Result<Proposal> {
         let structure = request.structure.clone();
         let (z, pull) = implicit_mle(structure, request.logits, self.lambda, request.g)?;
-        Ok(Proposal::through(z, pull))
+        // The step is not linear in the gradient: it takes that of the row's own loss, however the rows are weighted.
+        let point = Point { z, wants_gradient: true, weight: Weight::Uniform(1.0) };
+        Ok(Proposal::new(vec![point], move |evaluations, _| pull(evaluations[0].gradient()?)))
     }
 }

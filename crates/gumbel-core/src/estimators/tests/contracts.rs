@@ -86,6 +86,24 @@ fn the_decoder_gets_the_ordinary_gradient_of_the_reported_loss() {
 }
 
 #[test]
+fn the_gradient_of_a_mean_over_rows_is_that_of_the_sum_divided_by_their_number() {
+    for (estimator, n_categories) in usable() {
+        let logits = some_logits((40, 2, n_categories), DType::F64);
+        let w = weights(n_categories, DType::F64);
+        let gradient = |scale: f64| {
+            let mut f = |z: &Tensor| decode(z, &w);
+            let (mut state, mut g) = (EstimatorState::default(), Generator::new(1));
+            let objective = estimator.objective(&mut state, &logits, 1.0, &mut g, &mut f).unwrap();
+            let grads =
+                (objective.surrogate * scale).unwrap().sum_all().unwrap().backward().unwrap();
+            values(grads.get(&logits).unwrap())
+        };
+        let of_mean: Vec<f64> = gradient(1.0 / 40.0).iter().map(|x| x * 40.0).collect();
+        assert_close(estimator.name(), &of_mean, &gradient(1.0), 1e-12);
+    }
+}
+
+#[test]
 fn masked_classes_are_never_drawn_and_get_gradient_zero() {
     let m = f64::NEG_INFINITY;
     for (estimator, n_categories) in usable() {
