@@ -151,8 +151,9 @@ pub use linear::{
 pub use log_softmax::{log_softmax, log_softmax_vjp};
 pub use magnitude::largest_magnitude;
 pub use orders::{
-    LogSum, MAX_DRAWN, SetProbs, StageGain, ranking_expectation, ranking_gumbels, ranking_log_prob,
-    ranking_positions, ranking_score, set_log_prob, set_log_ratios, set_probs, top_k,
+    LogSum, MAX_DRAWN, SetProbs, SoftSort, StageGain, ranking_expectation, ranking_gumbels,
+    ranking_log_prob, ranking_positions, ranking_score, set_log_prob, set_log_ratios, set_probs,
+    soft_sort, top_k,
 };
 pub use peak::peak_gflops;
 pub use pixels::{Pixels, pixels_to_f32};

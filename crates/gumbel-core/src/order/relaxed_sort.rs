@@ -1,11 +1,12 @@
 //! Sorting with a gradient: matrices of rows that tend to the permutation which sorts.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
+use gumbel_kernels::SoftSort;
 use rayon::prelude::*;
 
 use super::{check_items, largest_of};
 use crate::gumbel_softmax::divide_by_temperature;
-use crate::op::{on_slices, softmax, widen, with_gradient};
+use crate::op::{on_slices, softmax, softmax_grad, widen, with_gradient};
 use crate::structure::host::on_host;
 use crate::{Error, Result, Temperature, one_hot, straight_through};
 
@@ -85,10 +86,10 @@ pub(crate) fn relaxed_sort(
     let order = largest_of(&wide, k)?;
     let places = Places { n, k, sort, order: order.flatten_all()?.to_vec1()? };
     let dims = [&wide.dims()[..wide.rank() - 1], &[k, n]].concat();
-    let nearness = places.nearness(&wide, &dims)?;
     let soft = match tau {
-        Temperature::Fixed(tau) => softmax(&nearness, *tau)?,
+        Temperature::Fixed(tau) => places.probs(&wide, &dims, *tau)?,
         Temperature::Tensor(tau) => {
+            let nearness = places.nearness(&wide, &dims)?;
             let tau = tau.to_dtype(wide.dtype())?.broadcast_as(dims.as_slice()).map_err(|_| {
                 let (got, expected) = (tau.dims().to_vec(), dims.clone());
                 Error::ShapeMismatch { what: "temperature", got, expected }
@@ -118,16 +119,33 @@ fn sign(x: f64) -> f64 {
 }
 
 impl Places {
+    /// `softmax(nearness / τ)`: SoftSort in one pass over each row.
+    fn probs(&self, scores: &Tensor, dims: &[usize], tau: f64) -> Result<Tensor> {
+        let Sort::Soft { power } = self.sort else {
+            return softmax(&self.nearness(scores, dims)?, tau);
+        };
+        let kernel = |[scores]: [&[f32]; 1], out: &mut [f32]| {
+            let (squared, temperature) = (power == 2, tau as f32);
+            let shape = SoftSort { n: self.n, k: self.k, squared, temperature };
+            Ok(gumbel_kernels::soft_sort(shape, scores, &self.order, out)?)
+        };
+        let value = on_slices([scores], dims, kernel, |[scores]| {
+            softmax(&self.nearness(scores, dims)?, tau)
+        })?;
+        let places = self.clone();
+        with_gradient("soft-sort", value, [scores], move |[scores], probs, grad| {
+            Ok([Some(places.pull(scores, &softmax_grad(probs, grad, tau)?)?)])
+        })
+    }
+
     /// The arguments of the softmax, relative to the largest of each row, so that they keep their digits in f32.
     fn nearness(&self, scores: &Tensor, dims: &[usize]) -> Result<Tensor> {
-        let (n, k) = (self.n, self.k);
-        let shape = candle_core::Shape::from(dims);
         let kernel = |[scores]: [&[f32]; 1], out: &mut [f32]| {
             let scores: Vec<f64> = scores.iter().map(|&s| f64::from(s)).collect();
             self.write(&scores, out, |x| x as f32);
             Ok(())
         };
-        let value = on_slices([scores], shape, kernel, |[scores]| {
+        let value = on_slices([scores], dims, kernel, |[scores]| {
             on_host([scores], dims, |[scores], out| {
                 self.write(scores, out, |x| x);
                 Ok(())
@@ -135,17 +153,18 @@ impl Places {
         })?;
         let places = self.clone();
         with_gradient("relaxed-sort", value, [scores], move |[scores], _, grad| {
-            let d = on_host(
-                [&scores.to_dtype(DType::F64)?, grad],
-                scores.shape(),
-                |[s, grad], out| {
-                    let rows = s.chunks_exact(n).zip(places.order.chunks_exact(k));
-                    let rows = rows.zip(grad.chunks_exact(k * n)).zip(out.chunks_exact_mut(n));
-                    rows.for_each(|(((s, order), grad), out)| places.pull(s, order, grad, out));
-                    Ok(())
-                },
-            )?;
-            Ok([Some(d.to_dtype(scores.dtype())?)])
+            Ok([Some(places.pull(scores, grad)?)])
+        })
+    }
+
+    /// From the gradient of the nearness to that of the scores.
+    fn pull(&self, scores: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let (n, k) = (self.n, self.k);
+        on_host([scores, grad], scores.shape(), |[s, grad], out| {
+            let rows = s.par_chunks(n).zip(self.order.par_chunks(k)).zip(grad.par_chunks(k * n));
+            rows.zip(out.par_chunks_mut(n))
+                .for_each(|(((s, order), grad), out)| self.pull_row(s, order, grad, out));
+            Ok(())
         })
     }
 
@@ -188,8 +207,7 @@ impl Places {
         );
     }
 
-    /// From the gradient of the nearness to that of the scores.
-    fn pull(&self, s: &[f64], order: &[u32], grad: &[f64], out: &mut [f64]) {
+    fn pull_row(&self, s: &[f64], order: &[u32], grad: &[f64], out: &mut [f64]) {
         let allowed: Vec<usize> = (0..self.n).filter(|&j| s[j] > f64::NEG_INFINITY).collect();
         let rows = || grad.chunks_exact(self.n).zip(order).enumerate();
         match self.sort {
@@ -236,4 +254,48 @@ fn distances(s: &[f64]) -> Vec<f64> {
         sums[order[n - r - 1]] += above;
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Var};
+
+    use super::*;
+
+    /// Value and gradient of the first places, for a temperature as a number or as a tensor.
+    fn run(sort: Sort, dtype: DType, tensor: bool) -> Vec<f64> {
+        let none = f64::NEG_INFINITY;
+        let scores = [[0.3, -1.2, none, 2.0, 0.1], [0.5, 0.6, 3.0, -0.2, none]];
+        let scores = Tensor::new(&scores, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let scores = Var::from_tensor(&scores).unwrap();
+        let tau = Tensor::new(&[[[0.7f64]]], &Device::Cpu).unwrap();
+        let tau = if tensor { Temperature::Tensor(tau) } else { Temperature::Fixed(0.7) };
+        let y = relaxed_sort(&scores, 3, &tau, sort, false).unwrap();
+        let weights: Vec<f64> = (0..30).map(|i| (1.0 + f64::from(i)).sin()).collect();
+        let weights = Tensor::from_vec(weights, (2, 3, 5), &Device::Cpu).unwrap();
+        let loss = (y.to_dtype(DType::F64).unwrap() * weights).unwrap().sum_all().unwrap();
+        let d = loss.backward().unwrap().get(&scores).unwrap().clone();
+        [list(&y), list(&d)].concat()
+    }
+
+    fn list(x: &Tensor) -> Vec<f64> {
+        crate::structure::host::values(x).unwrap()
+    }
+
+    #[test]
+    fn kernel_and_composition_have_the_same_values_and_gradients() {
+        for sort in [Sort::Soft { power: 1 }, Sort::Soft { power: 2 }, Sort::Neural] {
+            let exact = run(sort, DType::F64, true);
+            for (dtype, tensor) in [(DType::F64, false), (DType::F32, false), (DType::F32, true)] {
+                for (a, b) in run(sort, dtype, tensor).iter().zip(&exact) {
+                    let bound = if dtype == DType::F64 { 1e-14 } else { 2e-6 };
+                    assert!((a - b).abs() < bound, "{sort:?} {dtype:?} {tensor}: {a} {b}");
+                }
+            }
+            // Masked items: exactly zero in values and gradients.
+            let single = run(sort, DType::F32, false);
+            let masked = [2usize, 7, 12, 19, 24, 29, 32, 39];
+            assert!(masked.iter().all(|&at| single[at] == 0.0), "{sort:?} {single:?}");
+        }
+    }
 }

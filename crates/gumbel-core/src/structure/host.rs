@@ -22,6 +22,10 @@ pub(crate) fn on_host<const N: usize>(
     }
     let mut out = vec![0.0; shape.elem_count()];
     kernel(lists.each_ref().map(Vec::as_slice), &mut out)?;
+    if inputs[0].device().is_cpu() && inputs[0].dtype() == DType::F32 {
+        let out: Vec<f32> = out.into_iter().map(|x| x as f32).collect();
+        return Ok(Tensor::from_vec(out, shape, &Device::Cpu)?);
+    }
     let out = Tensor::from_vec(out, shape, &Device::Cpu)?;
     Ok(out.to_dtype(inputs[0].dtype())?.to_device(inputs[0].device())?)
 }
@@ -50,5 +54,9 @@ pub(crate) fn has_masks(x: &Tensor) -> Result<bool> {
 
 /// The elements in row-major order.
 pub(crate) fn values(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.detach().to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+    let x = x.detach();
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        return read_slices([&x], |[x]| Ok(x.iter().map(|&x| f64::from(x)).collect()));
+    }
+    Ok(x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }

@@ -1,15 +1,17 @@
 //! Orders: the largest values of a row, the Plackett-Luce distribution of rankings and of their unordered sets.
 //!
-//! All but [`top_k`] is in f64, in logarithms, and free of subtraction: right at any scale of logits, with `-inf` for items
+//! All but [`top_k`] and [`soft_sort`] is in f64, in logarithms, and free of subtraction: right at any scale of logits, with `-inf` for items
 //! that are never chosen.
 
 mod lookahead;
 mod plackett_luce;
+mod soft_sort;
 mod subset;
 mod top_k;
 
 pub use lookahead::{StageGain, ranking_expectation, ranking_positions};
 pub use plackett_luce::{ranking_gumbels, ranking_log_prob, ranking_score};
+pub use soft_sort::{SoftSort, soft_sort};
 pub use subset::{MAX_DRAWN, SetProbs, set_log_prob, set_log_ratios, set_probs};
 pub use top_k::top_k;
 

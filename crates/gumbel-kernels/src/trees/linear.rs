@@ -1,6 +1,6 @@
 //! The elimination and its reverse pass in weights, for rows whose pivots stay within the range of f64.
 
-use super::{TreeShape, largest};
+use super::TreeShape;
 use crate::exp64::exp64;
 use crate::isa::{Isa, Kernel, Task};
 use crate::scalar::Scalar;
@@ -23,6 +23,8 @@ pub(super) struct Linear<S> {
     /// `(stride)`: the row of the node that is eliminated, divided by its pivot.
     branch: Vec<S>,
     sums: Vec<S>,
+    /// `(stride)`: the weights of a node, without derivatives.
+    plain: Vec<f64>,
 }
 
 impl<S> Default for Linear<S> {
@@ -35,6 +37,7 @@ impl<S> Default for Linear<S> {
             pivots: none(),
             branch: none(),
             sums: none(),
+            plain: Vec::new(),
         }
     }
 }
@@ -44,7 +47,7 @@ fn stride(n: usize) -> usize {
 }
 
 impl<S: Scalar> Linear<S> {
-    /// The log-partition, or `None` where a pivot is too small.
+    /// The log-partition, or `None` where a pivot is too small. `scalar` makes a weight out of its value and its index in the scores.
     pub(super) fn eliminate(
         &mut self,
         shape: TreeShape,
@@ -55,8 +58,9 @@ impl<S: Scalar> Linear<S> {
         let zero = S::constant(0.0);
         self.weights.clear();
         self.weights.resize(n * stride, zero);
+        self.plain.resize(stride, 0.0);
         let log_partition =
-            Isa::best().dispatch(Weigh { weights: &mut self.weights, n, scores, scalar })?;
+            Isa::best().dispatch(Weigh { linear: &mut *self, n, scores, scalar })?;
         self.reduced.clone_from(&self.weights);
         self.pivots.resize(n + 1, zero);
         self.branch.resize(stride, zero);
@@ -91,7 +95,7 @@ fn first_column(shape: TreeShape, k: usize) -> usize {
 
 /// Writes `exp(scores - largest of the node)`, and gives the sum of the largest; `None` for a node without a parent.
 struct Weigh<'a, S, F> {
-    weights: &'a mut [S],
+    linear: &'a mut Linear<S>,
     n: usize,
     scores: &'a [f64],
     scalar: F,
@@ -102,27 +106,31 @@ impl<S: Scalar, F: Fn(f64, usize) -> S> Task for Weigh<'_, S, F> {
 
     #[inline(always)]
     fn run<K: Kernel>(self, _: K) -> Option<f64> {
-        let width = self.n + 1;
-        let mut total = 0.0;
-        let rows =
-            self.weights.chunks_exact_mut(stride(self.n)).zip(self.scores.chunks_exact(width));
+        let (width, mut total) = (self.n + 1, 0.0);
+        let Linear { weights, plain, .. } = self.linear;
+        let rows = weights.chunks_exact_mut(stride(self.n)).zip(self.scores.chunks_exact(width));
         for (u, (row, scores)) in rows.enumerate() {
-            let top = largest(scores, u + 1);
+            plain[..width].copy_from_slice(scores);
+            plain[width..].fill(f64::NEG_INFINITY);
+            // What stands at the node itself may be anything.
+            plain[u + 1] = f64::NEG_INFINITY;
+            let mut top = [f64::NEG_INFINITY; LANES];
+            for lanes in plain.as_chunks::<LANES>().0 {
+                for i in 0..LANES {
+                    top[i] = if lanes[i] > top[i] { lanes[i] } else { top[i] };
+                }
+            }
+            let top = top.into_iter().fold(f64::NEG_INFINITY, f64::max);
             if top == f64::NEG_INFINITY {
                 return None;
             }
             total += top;
-            for (v, (weight, &score)) in row.iter_mut().zip(scores).enumerate() {
-                // exp(x + ẋ ε) = exp(x) (1 + ẋ ε).
-                let tangent = (self.scalar)(score, u * width + v) - S::constant(score);
-                let one = if score > f64::NEG_INFINITY {
-                    S::constant(1.0) + tangent
-                } else {
-                    S::constant(0.0)
-                };
-                *weight = S::constant(exp64(score - top)) * one;
+            for x in &mut *plain {
+                *x = exp64(*x - top);
             }
-            row[u + 1] = S::constant(0.0);
+            for (v, (weight, &plain)) in row[..width].iter_mut().zip(&*plain).enumerate() {
+                *weight = (self.scalar)(plain, u * width + v);
+            }
         }
         Some(total)
     }
@@ -142,23 +150,25 @@ impl<S: Scalar> Task for Eliminate<'_, S> {
         let Linear { reduced, pivots, branch, .. } = self.linear;
         for k in (1..=n).rev() {
             let (above, rest) = reduced.split_at_mut((k - 1) * stride);
-            let pivot =
-                rest[first_column(self.shape, k)..k].iter().fold(S::constant(0.0), |a, &b| a + b);
+            branch[..k].copy_from_slice(&rest[..k]);
+            branch[k..].fill(S::constant(0.0));
+            let of_root = branch[0];
+            branch[0] = if first_column(self.shape, k) == 0 { of_root } else { S::constant(0.0) };
+            let pivot = sum(branch);
             if pivot.value().is_nan() || pivot.value() < LEAST_PIVOT {
                 return None;
             }
             pivots[k] = pivot;
-            divide_branch(&rest[..k], pivot, branch);
+            branch[0] = of_root;
+            let inverse = S::constant(1.0) / pivot;
+            for branch in &mut branch[..k] {
+                *branch = *branch * inverse;
+            }
+            let whole = k.next_multiple_of(LANES);
             for row in above.chunks_exact_mut(stride) {
                 let factor = row[k];
-                for (row, branch) in row
-                    .chunks_exact_mut(LANES)
-                    .zip(branch.chunks_exact(LANES))
-                    .take(k.div_ceil(LANES))
-                {
-                    for i in 0..LANES {
-                        row[i] += factor * branch[i];
-                    }
+                for (x, &branch) in row[..whole].iter_mut().zip(&branch[..whole]) {
+                    *x += factor * branch;
                 }
             }
         }
@@ -166,14 +176,35 @@ impl<S: Scalar> Task for Eliminate<'_, S> {
     }
 }
 
-/// `branch = row / pivot`, padded with zeros.
+/// `Σ x`, of whole lanes.
 #[inline(always)]
-fn divide_branch<S: Scalar>(row: &[S], pivot: S, branch: &mut [S]) {
-    branch.fill(S::constant(0.0));
-    let inverse = S::constant(1.0) / pivot;
-    for (branch, &weight) in branch.iter_mut().zip(row) {
-        *branch = weight * inverse;
+fn sum<S: Scalar>(x: &[S]) -> S {
+    let mut sums = [S::constant(0.0); LANES];
+    for x in x.as_chunks::<LANES>().0 {
+        for i in 0..LANES {
+            sums[i] += x[i];
+        }
     }
+    total(sums)
+}
+
+/// `Σ x y`, of whole lanes.
+#[inline(always)]
+fn dot<S: Scalar>(x: &[S], y: &[S]) -> S {
+    let mut sums = [S::constant(0.0); LANES];
+    for (x, y) in x.as_chunks::<LANES>().0.iter().zip(y.as_chunks::<LANES>().0) {
+        for i in 0..LANES {
+            sums[i] += x[i] * y[i];
+        }
+    }
+    total(sums)
+}
+
+/// By halves: three sums one after the other, not seven.
+#[inline(always)]
+fn total<S: Scalar>(x: [S; LANES]) -> S {
+    let [a, b, c, d] = [x[0] + x[4], x[1] + x[5], x[2] + x[6], x[3] + x[7]];
+    (a + c) + (b + d)
 }
 
 struct Reverse<'a, S> {
@@ -191,30 +222,31 @@ impl<S: Scalar> Task for Reverse<'_, S> {
         let zero = S::constant(0.0);
         for k in 1..=n {
             let inverse = S::constant(1.0) / pivots[k];
-            divide_branch(&reduced[(k - 1) * stride..][..k], pivots[k], branch);
-            sums.fill(zero);
-            for u in 0..k - 1 {
-                let slopes = &mut slopes[u * stride..][..stride];
-                let factor = reduced[u * stride + k];
-                let mut dot = [zero; LANES];
-                let lanes = slopes
-                    .chunks_exact(LANES)
-                    .zip(branch.chunks_exact(LANES))
-                    .zip(sums.chunks_exact_mut(LANES));
-                for ((slopes, branch), sums) in lanes.take(k.div_ceil(LANES)) {
-                    for i in 0..LANES {
-                        dot[i] += slopes[i] * branch[i];
-                        sums[i] += slopes[i] * factor;
-                    }
-                }
-                slopes[k] = dot.into_iter().fold(zero, |a, b| a + b);
+            let (above, own) = slopes.split_at_mut((k - 1) * stride);
+            let weights = &reduced[(k - 1) * stride..][..k];
+            for (branch, &weight) in branch.iter_mut().zip(weights) {
+                *branch = weight * inverse;
             }
-            let through =
-                sums.iter().zip(branch.iter()).take(k).fold(zero, |a, (&s, &b)| a + s * b);
-            let own = (S::constant(1.0) - through) * inverse;
-            for v in 0..k {
-                let pivot = if v >= first_column(self.shape, k) { own } else { zero };
-                slopes[(k - 1) * stride + v] = sums[v] * inverse + pivot;
+            branch[k..].fill(zero);
+            sums.fill(zero);
+            let (branch, sums) = (&branch[..k.next_multiple_of(LANES)], &mut sums[..]);
+            // Two loops: with a sum and a store in one, neither is vectorised.
+            for (slopes, reduced) in above.chunks_exact(stride).zip(reduced.chunks(stride)) {
+                let factor = reduced[k];
+                for (sum, &slope) in sums.iter_mut().zip(&slopes[..branch.len()]) {
+                    *sum += slope * factor;
+                }
+            }
+            for slopes in above.chunks_exact_mut(stride) {
+                slopes[k] = dot(&slopes[..branch.len()], branch);
+            }
+            let through = dot(&sums[..branch.len()], branch);
+            let through_pivot = (S::constant(1.0) - through) * inverse;
+            for (slope, &sum) in own[..k].iter_mut().zip(&*sums) {
+                *slope = sum * inverse + through_pivot;
+            }
+            if first_column(self.shape, k) > 0 {
+                own[0] = sums[0] * inverse;
             }
         }
     }

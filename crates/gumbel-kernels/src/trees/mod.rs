@@ -70,7 +70,7 @@ pub fn tree_log_partition(
     out.par_iter_mut().zip(scores.par_chunks(n)).for_each_init(
         Linear::<f64>::default,
         |linear, (out, scores)| {
-            *out = match linear.eliminate(shape, scores, |x, _| x) {
+            *out = match linear.eliminate(shape, scores, |weight, _| weight) {
                 Some(log_partition) => log_partition,
                 None => History::<Log<f64>>::eliminate(shape, scores)
                     .map_or(f64::NEG_INFINITY, |h| h.log_partition()),
@@ -97,7 +97,7 @@ pub fn tree_marginals(
     out.par_chunks_mut(n).zip(scores.par_chunks(n)).for_each_init(
         Linear::<f64>::default,
         |linear, (out, scores)| {
-            if linear.eliminate(shape, scores, |x, _| x).is_none()
+            if linear.eliminate(shape, scores, |weight, _| weight).is_none()
                 || !linear.marginals(shape, |at, p| out[at] = p)
             {
                 out.fill(0.0);
@@ -132,18 +132,22 @@ pub fn tree_marginals_vjp(
     let rows = out.par_chunks_mut(n).zip(scores.par_chunks(n)).zip(grad.par_chunks(n));
     rows.for_each_init(Linear::<Dual>::default, |linear, ((out, scores), grad)| {
         let mut finite = true;
-        let dual = |x: f64, at: usize| Dual {
-            value: x,
-            tangent: if x == f64::NEG_INFINITY { 0.0 } else { grad[at] },
+        // exp(x + ẋ ε) = exp(x) (1 + ẋ ε).
+        let weight = |value: f64, at: usize| Dual {
+            value,
+            tangent: if value > 0.0 { value * grad[at] } else { 0.0 },
         };
-        let done = linear.eliminate(shape, scores, dual).is_some()
+        let done = linear.eliminate(shape, scores, weight).is_some()
             && linear.marginals(shape, |at, p| {
                 out[at] = p.tangent;
                 finite &= p.tangent.is_finite();
             });
         if !(done && finite) {
             out.fill(0.0);
-            let duals: Vec<Dual> = scores.iter().enumerate().map(|(at, &x)| dual(x, at)).collect();
+            let slope = |x: f64, grad: f64| if x == f64::NEG_INFINITY { 0.0 } else { grad };
+            let duals = scores.iter().zip(grad);
+            let duals: Vec<Dual> =
+                duals.map(|(&x, &g)| Dual { value: x, tangent: slope(x, g) }).collect();
             if let Some(history) = History::<Log<Dual>>::eliminate(shape, &duals) {
                 history.marginals(|at, p| out[at] = p.tangent);
             }

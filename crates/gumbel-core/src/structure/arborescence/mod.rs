@@ -8,7 +8,7 @@ use gumbel_kernels::{
     tree_samples,
 };
 
-use super::host::{on_host, values};
+use super::host::{has_masks, on_host, values};
 use super::{MAX_CODES, Structure, divide};
 use crate::checks::check_values;
 use crate::op::argmax;
@@ -191,6 +191,10 @@ impl Structure for Arborescence {
         let (shape, _) = self.shapes(logits)?;
         let bad = |value, index| Error::InvalidLogit { value, index };
         check_values(logits, "logits", |logit| logit < f64::INFINITY, bad)?;
+        // Without a mask there is a tree.
+        if !has_masks(logits)? {
+            return Ok(());
+        }
         for (row, scores) in values(logits)?.chunks_exact(shape.n_scores()).enumerate() {
             if let Some(index) = reach::first_unreached(shape, scores) {
                 return Err(Error::NoStructure { what: "arborescence", row, index });

@@ -6,7 +6,7 @@ use gumbel_kernels::{
     tree_samples,
 };
 
-use super::host::{on_host, values};
+use super::host::{has_masks, on_host, values};
 use super::{Arborescence, MAX_CODES, Roots, Structure, divide};
 use crate::checks::check_values;
 use crate::{Error, Generator, Result, Temperature, uniform};
@@ -185,6 +185,10 @@ impl Structure for SpanningTree {
         let (n, _) = graph(logits)?;
         let bad = |value, index| Error::InvalidLogit { value, index };
         check_values(logits, "logits", |logit| logit < f64::INFINITY, bad)?;
+        // Without a mask there is a tree.
+        if !has_masks(logits)? {
+            return Ok(());
+        }
         let ends = ends(n);
         for (row, edges) in values(logits)?.chunks_exact(ends.len().max(1)).enumerate() {
             let mut reached = vec![false; n];
