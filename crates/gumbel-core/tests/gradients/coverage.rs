@@ -13,6 +13,7 @@ const NO_GRADIENT: &[&str] = &[
     "check",
     "checked",
     "enumerate_support",
+    "event_shape",
     "fill_gumbel_noise",
     "floor",
     "from_state",
@@ -24,20 +25,26 @@ const NO_GRADIENT: &[&str] = &[
     "gumbel_top_k_with_noise",
     "has_temperature",
     "is_unbiased",
+    "k",
+    "lengths",
     "logistic_noise",
     "matching",
+    "mode_labels",
     "n_classes",
     "n_items",
+    "n_states",
     "name",
     "new",
     "one_hot",
     "sample",
+    "sample_labels",
     "sample_one_hot",
     "sample_with_noise",
     "samples_are_exact",
     "state",
     "stochastic_beam_search",
     "stream",
+    "structure",
     "uniform",
     "var",
 ];
@@ -58,6 +65,14 @@ const NO_GRADIENT_IN: &[&str] = &[
     "relaxed_one_hot_categorical::temperature",
     "logit_relaxed_bernoulli::temperature",
     "relaxed_bernoulli::temperature",
+    "gibbs::log_count",
+    "gibbs::mode",
+    "gibbs::on",
+    "samples::noise",
+    "arborescence::parents",
+    "copies::of",
+    "k_subset::indices",
+    "labels::edges",
     "rebar::scale",
     "estimator::propose",
     "estimator::propose_on",
@@ -68,7 +83,7 @@ const NO_GRADIENT_IN: &[&str] = &[
     "reinforce::mean",
 ];
 
-/// `file::function` for every `pub fn` of the crate's own folder, of the distributions and of the estimators.
+/// `file::function` for every `pub fn` of the crate's own folder, of the distributions, of the estimators and of the structures.
 fn public_functions() -> BTreeSet<String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut names = BTreeSet::new();
@@ -79,14 +94,23 @@ fn public_functions() -> BTreeSet<String> {
         src.join("distributions"),
         src.join("order"),
         src.join("estimators"),
+        src.join("distributions/gibbs"),
+        src.join("structure/arborescence"),
+        src.join("structure/copies"),
+        src.join("structure/k_subset"),
+        src.join("structure/linear_chain"),
+        src.join("structure/spanning_tree"),
     ] {
-        for file in std::fs::read_dir(folder).unwrap() {
+        for file in std::fs::read_dir(&folder).unwrap() {
             let path = file.unwrap().path();
             if path.extension().is_none_or(|e| e != "rs") {
                 continue;
             }
+            let text = std::fs::read_to_string(&path).unwrap();
+            // A folder's own file has its name.
+            let path = if path.ends_with("mod.rs") { folder.clone() } else { path };
             let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            for line in std::fs::read_to_string(&path).unwrap().lines() {
+            for line in text.lines() {
                 if let Some(rest) = line.trim_start().strip_prefix("pub fn ") {
                     let name = rest.split(['(', '<']).next().unwrap();
                     names.insert(format!("{stem}::{name}"));

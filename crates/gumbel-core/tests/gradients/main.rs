@@ -11,4 +11,5 @@ mod differences;
 mod estimators;
 mod masks;
 mod orders;
+mod structures;
 mod table;

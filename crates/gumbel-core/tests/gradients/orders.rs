@@ -55,6 +55,7 @@ pub(crate) fn orders() -> Vec<Entry> {
         entry("top_k::top_k", one, |x| Ok(top_k(&x[0], 2)?.0)),
         entry("relaxed_sort::soft_sort", warm, |x| soft_sort(&x[0], &x[1], 1, false)),
         jumping("relaxed_sort::soft_sort", warm, |x| soft_sort(&x[0], &x[1], 1, true)),
+        entry("relaxed_sort::soft_sort", one, |x| soft_sort(&x[0], 0.8, 2, false)),
         entry("relaxed_sort::neural_sort", warm, |x| neural_sort(&x[0], &x[1], false)),
         entry("sinkhorn::sinkhorn", &[("log_alpha", matrix)], move |x| {
             Ok(sinkhorn(&x[0], &fixed())?.plan)

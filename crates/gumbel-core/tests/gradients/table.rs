@@ -14,6 +14,7 @@ use gumbel_core::{
 
 use crate::estimators::estimators;
 use crate::orders::orders;
+use crate::structures::structures;
 
 type Function = dyn Fn(&[Tensor]) -> Result<Tensor>;
 
@@ -106,6 +107,7 @@ pub(crate) fn table() -> Vec<Entry> {
     all.extend(relaxed_categories());
     all.extend(relaxed_bits());
     all.extend(orders());
+    all.extend(structures());
     all.extend(estimators());
     all
 }

@@ -17,11 +17,11 @@ pub(super) struct Linear<S> {
     weights: Vec<S>,
     /// Row `k`, columns below `k`: as they are when `k` is eliminated. Column `k`, rows below: likewise.
     reduced: Vec<S>,
-    /// Derivatives of the log-partition with respect to `weights`.
+    /// Derivatives of the log-partition with respect to `weights`, and at last to the scores.
     slopes: Vec<S>,
     pivots: Vec<S>,
-    /// `(stride)`: the row of the node that is eliminated, divided by its pivot.
-    branch: Vec<S>,
+    /// The row of each node when it is eliminated, divided by its pivot, and zeros.
+    branches: Vec<S>,
     sums: Vec<S>,
     /// `(stride)`: the weights of a node, without derivatives.
     plain: Vec<f64>,
@@ -35,7 +35,7 @@ impl<S> Default for Linear<S> {
             reduced: none(),
             slopes: none(),
             pivots: none(),
-            branch: none(),
+            branches: none(),
             sums: none(),
             plain: Vec::new(),
         }
@@ -63,7 +63,7 @@ impl<S: Scalar> Linear<S> {
             Isa::best().dispatch(Weigh { linear: &mut *self, n, scores, scalar })?;
         self.reduced.clone_from(&self.weights);
         self.pivots.resize(n + 1, zero);
-        self.branch.resize(stride, zero);
+        self.branches.resize(n * stride, zero);
         Isa::best().dispatch(Eliminate { linear: self, shape })?;
         Some(log_partition + self.pivots[1..=n].iter().map(|d| d.value().ln()).sum::<f64>())
     }
@@ -76,9 +76,8 @@ impl<S: Scalar> Linear<S> {
         self.sums.resize(stride, S::constant(0.0));
         Isa::best().dispatch(Reverse { linear: self, shape });
         let mut good = true;
-        for u in 0..n {
-            for v in 0..=n {
-                let p = self.weights[u * stride + v] * self.slopes[u * stride + v];
+        for (u, row) in self.slopes.chunks_exact(stride).enumerate() {
+            for (v, &p) in row[..=n].iter().enumerate() {
                 good &= p.value().is_finite();
                 out(u * (n + 1) + v, p);
             }
@@ -110,10 +109,11 @@ impl<S: Scalar, F: Fn(f64, usize) -> S> Task for Weigh<'_, S, F> {
         let Linear { weights, plain, .. } = self.linear;
         let rows = weights.chunks_exact_mut(stride(self.n)).zip(self.scores.chunks_exact(width));
         for (u, (row, scores)) in rows.enumerate() {
-            plain[..width].copy_from_slice(scores);
-            plain[width..].fill(f64::NEG_INFINITY);
             // What stands at the node itself may be anything.
-            plain[u + 1] = f64::NEG_INFINITY;
+            for (v, (plain, &score)) in plain.iter_mut().zip(scores).enumerate() {
+                *plain = if v == u + 1 { f64::NEG_INFINITY } else { score };
+            }
+            plain[width..].fill(f64::NEG_INFINITY);
             let mut top = [f64::NEG_INFINITY; LANES];
             for lanes in plain.as_chunks::<LANES>().0 {
                 for i in 0..LANES {
@@ -147,45 +147,38 @@ impl<S: Scalar> Task for Eliminate<'_, S> {
     #[inline(always)]
     fn run<K: Kernel>(self, _: K) -> Option<()> {
         let (n, stride) = (self.shape.n_nodes, stride(self.shape.n_nodes));
-        let Linear { reduced, pivots, branch, .. } = self.linear;
+        let Linear { reduced, pivots, branches, .. } = self.linear;
+        let zero = S::constant(0.0);
         for k in (1..=n).rev() {
-            let (above, rest) = reduced.split_at_mut((k - 1) * stride);
-            branch[..k].copy_from_slice(&rest[..k]);
-            branch[k..].fill(S::constant(0.0));
-            let of_root = branch[0];
-            branch[0] = if first_column(self.shape, k) == 0 { of_root } else { S::constant(0.0) };
-            let pivot = sum(branch);
+            let (first, whole) = (first_column(self.shape, k), k.next_multiple_of(LANES));
+            let (above, own) = reduced.split_at_mut((k - 1) * stride);
+            let own = &own[..whole];
+            let mut sums = [zero; LANES];
+            for (at, own) in own.as_chunks::<LANES>().0.iter().enumerate() {
+                for i in 0..LANES {
+                    let v = at * LANES + i;
+                    sums[i] += if v >= first && v < k { own[i] } else { zero };
+                }
+            }
+            let pivot = total(sums);
             if pivot.value().is_nan() || pivot.value() < LEAST_PIVOT {
                 return None;
             }
             pivots[k] = pivot;
-            branch[0] = of_root;
             let inverse = S::constant(1.0) / pivot;
-            for branch in &mut branch[..k] {
-                *branch = *branch * inverse;
+            let branch = &mut branches[(k - 1) * stride..][..whole];
+            for (v, (branch, &weight)) in branch.iter_mut().zip(own).enumerate() {
+                *branch = if v < k { weight * inverse } else { zero };
             }
-            let whole = k.next_multiple_of(LANES);
             for row in above.chunks_exact_mut(stride) {
                 let factor = row[k];
-                for (x, &branch) in row[..whole].iter_mut().zip(&branch[..whole]) {
+                for (x, &branch) in row[..whole].iter_mut().zip(&*branch) {
                     *x += factor * branch;
                 }
             }
         }
         Some(())
     }
-}
-
-/// `Σ x`, of whole lanes.
-#[inline(always)]
-fn sum<S: Scalar>(x: &[S]) -> S {
-    let mut sums = [S::constant(0.0); LANES];
-    for x in x.as_chunks::<LANES>().0 {
-        for i in 0..LANES {
-            sums[i] += x[i];
-        }
-    }
-    total(sums)
 }
 
 /// `Σ x y`, of whole lanes.
@@ -218,36 +211,33 @@ impl<S: Scalar> Task for Reverse<'_, S> {
     #[inline(always)]
     fn run<K: Kernel>(self, _: K) {
         let (n, stride) = (self.shape.n_nodes, stride(self.shape.n_nodes));
-        let Linear { reduced, slopes, pivots, branch, sums, .. } = self.linear;
+        let Linear { weights, reduced, slopes, pivots, branches, sums, .. } = self.linear;
         let zero = S::constant(0.0);
         for k in 1..=n {
-            let inverse = S::constant(1.0) / pivots[k];
+            let (first, whole) = (first_column(self.shape, k), k.next_multiple_of(LANES));
             let (above, own) = slopes.split_at_mut((k - 1) * stride);
-            let weights = &reduced[(k - 1) * stride..][..k];
-            for (branch, &weight) in branch.iter_mut().zip(weights) {
-                *branch = weight * inverse;
-            }
-            branch[k..].fill(zero);
+            let branch = &branches[(k - 1) * stride..][..whole];
+            let sums = &mut sums[..whole];
             sums.fill(zero);
-            let (branch, sums) = (&branch[..k.next_multiple_of(LANES)], &mut sums[..]);
             // Two loops: with a sum and a store in one, neither is vectorised.
             for (slopes, reduced) in above.chunks_exact(stride).zip(reduced.chunks(stride)) {
                 let factor = reduced[k];
-                for (sum, &slope) in sums.iter_mut().zip(&slopes[..branch.len()]) {
+                for (sum, &slope) in sums.iter_mut().zip(&slopes[..whole]) {
                     *sum += slope * factor;
                 }
             }
             for slopes in above.chunks_exact_mut(stride) {
-                slopes[k] = dot(&slopes[..branch.len()], branch);
+                slopes[k] = dot(&slopes[..whole], branch);
             }
-            let through = dot(&sums[..branch.len()], branch);
-            let through_pivot = (S::constant(1.0) - through) * inverse;
-            for (slope, &sum) in own[..k].iter_mut().zip(&*sums) {
-                *slope = sum * inverse + through_pivot;
+            let inverse = S::constant(1.0) / pivots[k];
+            let through_pivot = (S::constant(1.0) - dot(sums, branch)) * inverse;
+            for (v, (slope, &sum)) in own[..whole].iter_mut().zip(&*sums).enumerate() {
+                let pivot = if v >= first { through_pivot } else { zero };
+                *slope = if v < k { sum * inverse + pivot } else { zero };
             }
-            if first_column(self.shape, k) > 0 {
-                own[0] = sums[0] * inverse;
-            }
+        }
+        for (slope, &weight) in slopes.iter_mut().zip(&*weights) {
+            *slope = weight * *slope;
         }
     }
 }

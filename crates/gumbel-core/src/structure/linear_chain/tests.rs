@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::*;
+use crate::distributions::Gibbs;
 use crate::structure::Categories;
 
 fn tensor(x: &[f64], dims: &[usize]) -> Tensor {
