@@ -160,8 +160,8 @@ pub use pixels::{Pixels, pixels_to_f32};
 pub use scalar::{Dual, Scalar};
 pub use softmax::{softmax, softmax_vjp};
 pub use transport::{
-    Marginals, Scaling, hungarian, sinkhorn_implicit_vjp, sinkhorn_row, sinkhorn_unrolled_vjp,
-    unmatched_row,
+    Marginals, Scaling, hungarian, sinkhorn_implicit_vjp, sinkhorn_plan, sinkhorn_row,
+    sinkhorn_unrolled_vjp, unmatched_row,
 };
 pub use trees::{
     TreeShape, best_arborescence, best_spanning_tree, tree_log_partition, tree_marginals,

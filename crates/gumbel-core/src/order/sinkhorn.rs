@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use gumbel_kernels::{
-    Marginals, Scaling, sinkhorn_implicit_vjp, sinkhorn_row, sinkhorn_unrolled_vjp, unmatched_row,
+    Marginals, Scaling, sinkhorn_implicit_vjp, sinkhorn_plan, sinkhorn_row, sinkhorn_unrolled_vjp,
+    unmatched_row,
 };
 use rayon::prelude::*;
 
@@ -114,7 +115,7 @@ pub fn sinkhorn(log_alpha: &Tensor, options: &SinkhornOptions) -> Result<Sinkhor
     let scalings: Vec<Scaling> = x.par_chunks(size).map(|x| problem.solve(x)).collect();
     let plan = on_host([&wide.detach()], wide.shape(), |[x], out| {
         let rows = out.par_chunks_mut(size).zip(x.par_chunks(size)).zip(&scalings);
-        rows.for_each(|((out, x), scaling)| plan_of(x, scaling, out));
+        rows.for_each(|((out, x), scaling)| sinkhorn_plan(x, scaling, out));
         Ok(())
     })?;
     let batch = wide.dims()[..wide.rank() - 2].to_vec();
@@ -139,14 +140,6 @@ pub fn sinkhorn(log_alpha: &Tensor, options: &SinkhornOptions) -> Result<Sinkhor
         iterations: Tensor::from_vec(iterations, batch, &Device::Cpu)?,
         tolerance,
     })
-}
-
-fn plan_of(x: &[f64], scaling: &Scaling, out: &mut [f64]) {
-    let n = scaling.g.len();
-    for ((out, x), f) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(&scaling.f) {
-        let entries = x.iter().zip(&scaling.g);
-        out.iter_mut().zip(entries).for_each(|(p, (x, g))| *p = (x + f + g).exp());
-    }
 }
 
 /// The options, checked for one tensor.
@@ -225,7 +218,7 @@ impl Problem {
             }
             SinkhornGradient::Implicit => {
                 let mut plan = vec![0.0; x.len()];
-                plan_of(x, scaling, &mut plan);
+                sinkhorn_plan(x, scaling, &mut plan);
                 sinkhorn_implicit_vjp(self.rows.len(), self.columns.len(), &plan, grad, out);
             }
         }

@@ -9,5 +9,5 @@ mod unrolled;
 
 pub use hungarian::{hungarian, unmatched_row};
 pub use implicit::sinkhorn_implicit_vjp;
-pub use scaling::{Marginals, Scaling, sinkhorn_row};
+pub use scaling::{Marginals, Scaling, sinkhorn_plan, sinkhorn_row};
 pub use unrolled::sinkhorn_unrolled_vjp;

@@ -47,6 +47,34 @@ pub fn sinkhorn_row(
     Isa::best().dispatch(Iterate { x, marginals, tolerance, most, keep_history })
 }
 
+/// The matrix that a scaling stands for: `exp(x + f + g)`.
+///
+/// # Shapes
+/// - x, out: `(m, n)`.
+pub fn sinkhorn_plan(x: &[f64], scaling: &Scaling, out: &mut [f64]) {
+    Isa::best().dispatch(Plan { x, scaling, out });
+}
+
+struct Plan<'a> {
+    x: &'a [f64],
+    scaling: &'a Scaling,
+    out: &'a mut [f64],
+}
+
+impl Task for Plan<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, _: K) {
+        let Scaling { f, g, .. } = self.scaling;
+        for ((out, x), f) in self.out.chunks_mut(g.len()).zip(self.x.chunks(g.len())).zip(f) {
+            for ((out, x), g) in out.iter_mut().zip(x).zip(g) {
+                *out = exp64(x + f + g);
+            }
+        }
+    }
+}
+
 struct Iterate<'a> {
     x: &'a [f64],
     marginals: Marginals<'a>,
