@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod structures;
+
 use candle_core::{DType, Device, Tensor};
 use gumbel_core::distributions::{
     Bernoulli, Categorical, ExpRelaxedOneHotCategorical, Gumbel, LogitRelaxedBernoulli,
