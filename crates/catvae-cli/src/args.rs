@@ -1,9 +1,12 @@
 //! The command line.
 
+use std::any::TypeId;
 use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use gumbel_core::Temperature;
@@ -143,22 +146,49 @@ fn folder_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, &'static str> {
     let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
     let seconds = match unit {
         "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
-        _ => return Err("it needs a unit: 90s, 10m, 2h".to_owned()),
+        _ => f64::NAN,
     };
-    let number: f64 = number.parse().map_err(|error| format!("{error}"))?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+    let number: f64 = number.parse().unwrap_or(f64::NAN);
+    let expected = "expected a number with a unit, such as 90s, 10m or 2h";
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| expected)
 }
 
 /// A temperature that samples can be relaxed at.
 fn temperature(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    let value = number(text)?;
     Temperature::new(value).map(|_| value).map_err(|error| error.to_string())
+}
+
+fn number(text: &str) -> Result<f64, &'static str> {
+    text.parse().map_err(|_| "expected a number, such as 0.5 or 1e-3")
+}
+
+/// Has every flag that takes a number say what it expects. Rust's own parsers only say which digit is invalid.
+pub(crate) fn numbers_in_words(command: clap::Command) -> clap::Command {
+    fn parser<T: FromStr + Clone + Send + Sync + 'static>(expected: &'static str) -> ValueParser {
+        ValueParser::new(move |text: &str| text.parse::<T>().map_err(|_| expected))
+    }
+    command.mut_subcommands(numbers_in_words).mut_args(|arg| {
+        let takes = arg.get_value_parser().type_id();
+        let parser = if takes == TypeId::of::<NonZeroUsize>() {
+            parser::<NonZeroUsize>("expected a whole number from 1 to 2^64 - 1")
+        } else if takes == TypeId::of::<u64>() {
+            parser::<u64>("expected a whole number from 0 to 2^64 - 1")
+        } else if takes == TypeId::of::<i64>() {
+            parser::<i64>("expected a whole number from 0 to 2^63 - 1")
+        } else if takes == TypeId::of::<f64>() && arg.get_value_delimiter().is_some() {
+            ValueParser::new(number)
+        } else {
+            return arg;
+        };
+        arg.allow_negative_numbers(true).value_parser(parser)
+    })
 }
 
 impl TrainArgs {
@@ -236,7 +266,7 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, value_name = "N")]
     pub(crate) temperature_steps: Option<i64>,
     /// Decay of an exponential schedule per step [default: 3e-5]
-    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, value_parser = number)]
     pub(crate) temperature_rate: Option<f64>,
     /// Steps between updates of an exponential schedule [default: 1000]
     #[arg(long, value_name = "N")]
@@ -606,4 +636,46 @@ pub(crate) struct EstimatorsArgs {
     /// Also draw it
     #[arg(long, value_name = "FILE.png|svg")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_says_in_words_what_it_expects() {
+        let root = numbers_in_words(Cli::command());
+        let mut n_numbers = 0;
+        for command in root.get_subcommands() {
+            let flags = command.get_arguments().chain(root.get_arguments());
+            let flags = flags.filter(|arg| arg.get_action().takes_values());
+            for flag in flags.filter_map(clap::Arg::get_long) {
+                for value in ["x", "-1", "0", "1.5", "1e999", "99999999999999999999999999", "xs"] {
+                    let words = ["catvae", command.get_name(), &format!("--{flag}"), value];
+                    let Err(error) = root.clone().try_get_matches_from(words) else { continue };
+                    let said = error.to_string();
+                    // Whether it is a number shows in what it says; a file's name is no number.
+                    n_numbers += usize::from(said.contains("expected a"));
+                    for raw in ["invalid digit", "float", "would be zero", "too large", "Duration"]
+                    {
+                        assert!(!said.contains(raw), "{words:?}: {said}");
+                    }
+                }
+            }
+        }
+        assert!(n_numbers > 100, "{n_numbers} of them were tried");
+        for (words, expected) in [
+            ("train --batch-size x", "expected a whole number from 1 to"),
+            ("train --seed -1", "expected a whole number from 0 to"),
+            ("train --early-stop 0", "expected a whole number from 1 to"),
+            ("sample run --seed -1", "expected a whole number from 0 to"),
+            ("train --hidden 5,x", "expected whole numbers, such as 512,256"),
+            ("tune --temperatures 1,x", "expected a number, such as"),
+            ("train --max-time 1e300h", "expected a number with a unit"),
+        ] {
+            let words = std::iter::once("catvae").chain(words.split(' '));
+            let said = root.clone().try_get_matches_from(words).unwrap_err().to_string();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
 }

@@ -84,6 +84,9 @@ pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
 /// Makes the folder of a result that was named where it is missing, and refuses a name that promises another format.
 pub(crate) fn prepare(path: Option<&Path>, extensions: &[&str]) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
+    if path == Path::new("-") {
+        bail!("a result goes into a file; /dev/stdout is the one for standard output");
+    }
     if path.extension().is_some() && !extensions.iter().any(|name| has_extension(path, name)) {
         let better = path.with_extension(extensions[0]);
         bail!(
@@ -142,6 +145,7 @@ mod tests {
             let error = prepare(Some(Path::new(name)), FIGURE).unwrap_err().to_string();
             assert!(error.contains("png or svg") && !Path::new("new").exists(), "{error}");
         }
+        assert!(prepare(Some(Path::new("-")), PICTURE).is_err());
         for name in ["/dev/null", "a.PNG", "a"] {
             prepare(Some(Path::new(name)), PICTURE).unwrap();
         }

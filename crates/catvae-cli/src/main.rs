@@ -31,9 +31,9 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, numbers_in_words};
 use crate::progress::{print_line, printing_failed, warn};
 
 /// Keeps large blocks for the next tensor of their size; the system's allocator gives them back and
@@ -42,7 +42,9 @@ use crate::progress::{print_line, printing_failed, warn};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
+    let matches = numbers_in_words(Cli::command()).try_get_matches();
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = cli.unwrap_or_else(|error| with_tip(error).exit());
     signals::survive_file_size_limit();
     let done = threads::start(cli.threads).and_then(|()| obey(&cli.command, cli.threads));
     let code = done.unwrap_or_else(|error| {

@@ -596,6 +596,17 @@ fn a_run_whose_test_objective_is_not_finite_fails() {
     assert!(!metrics.contains("null"), "{metrics}");
 }
 
+#[test]
+fn weights_that_are_not_finite_are_never_kept() {
+    let place = Place::new();
+    // The step's loss and gradient are finite; what it makes of the weights is not.
+    let line = "--lr 1e300 --epochs 3 --checkpoint-every 1 --keep-checkpoints 1 --eval-every 0";
+    let error = place.error(&format!("{SMALL} {line} --out run"));
+    assert!(error.contains("not finite at step 1: this model is not kept"), "{error}");
+    let checkpoints = fs::read_dir(place.path("run/checkpoints")).into_iter().flatten();
+    assert_eq!(checkpoints.count(), 0);
+}
+
 /// The bytes of the array `codes` of an `.npz` file as `encode` writes it.
 fn codes(path: &Path) -> Vec<i64> {
     catvae_data::codes::read_codes(path, 4, usize::MAX).unwrap()

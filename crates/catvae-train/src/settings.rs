@@ -48,7 +48,17 @@ impl Setting {
     /// What the text must be.
     pub fn set(&self, config: &mut TrainConfig, text: &str) -> std::result::Result<(), String> {
         let name = self.names().into_iter().find(|name| name.eq_ignore_ascii_case(text));
-        (self.field)(config).read(name.unwrap_or(text))
+        let field = (self.field)(config);
+        field.read(name.unwrap_or(text)).map_err(|error| match (field.number(), self.range) {
+            (None, _) => error,
+            (Some(Number::Integer(_)), Range::AtLeastOne) => {
+                "expected a whole number from 1 to 2^63 - 1".to_owned()
+            }
+            (Some(Number::Integer(_)), _) => {
+                "expected a whole number from 0 to 2^63 - 1".to_owned()
+            }
+            (Some(Number::Real(_)), _) => "expected a number, such as 0.5 or 1e-3".to_owned(),
+        })
     }
 
     /// The default as text; empty where there is none.
@@ -210,7 +220,7 @@ impl Field for Vec<usize> {
         let parts = text.split(',').filter(|part| !part.is_empty());
         let numbers: std::result::Result<_, std::num::ParseIntError> =
             parts.map(str::parse).collect();
-        *self = numbers.map_err(|error| error.to_string())?;
+        *self = numbers.map_err(|_| "expected whole numbers, such as 512,256")?;
         Ok(())
     }
 
