@@ -108,6 +108,15 @@ fn a_read_only_folder_is_said_and_nothing_is_changed() {
         // Reading needs no right to write.
         let sample = place.started_by(starter, "sample run --out sample.png").output().unwrap();
         assert!(sample.status.success(), "{}", stderr(&sample));
+        // Without the right to read, it is not said to be no run.
+        fs::set_permissions(run.path(), fs::Permissions::from_mode(0)).unwrap();
+        let evaluation = place.started_by(starter, "evaluate run").output().unwrap();
+        fs::set_permissions(run.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let error = stderr(&evaluation);
+        assert!(
+            error.contains("Permission denied") && !error.contains("no config.toml"),
+            "{error}"
+        );
     }
     allow(0o755);
     place.ok(&format!("{TINY} --resume --epochs 2"));
