@@ -109,7 +109,7 @@ fn a_read_only_folder_is_said_and_nothing_is_changed() {
         let sample = place.started_by(starter, "sample run --out sample.png").output().unwrap();
         assert!(sample.status.success(), "{}", stderr(&sample));
         // Without the right to read, it is not said to be no run.
-        fs::set_permissions(run.path(), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(run.path(), fs::Permissions::from_mode(0o000)).unwrap();
         let evaluation = place.started_by(starter, "evaluate run").output().unwrap();
         fs::set_permissions(run.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let error = stderr(&evaluation);
