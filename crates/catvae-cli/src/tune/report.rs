@@ -108,10 +108,9 @@ impl Findings {
                 "The relaxed objective alone would have chosen the same.".to_owned()
             }
             Some((candidate, epochs, cost)) => format!(
-                "The relaxed objective alone would have chosen {}, which costs {} nats of the exact one after {epochs} \
-                 epoch(s).",
+                "The relaxed objective alone would have chosen {}, {} nats of the exact one after {epochs} epoch(s).",
                 candidate.shown(),
-                shown(*cost)
+                cost_in_words(*cost)
             ),
         };
         [take, tied, relaxed]
@@ -239,6 +238,14 @@ fn by_relaxed(rungs: &[Rung], chosen: Candidate) -> Option<(Candidate, usize, In
     Some((candidate, rung.epochs, interval(&differences, ALPHA)))
 }
 
+/// `which costs 1.85 ± 0.40`; a negative cost is a gain, which is possible among tied candidates.
+fn cost_in_words(cost: Interval) -> String {
+    match cost.mean < 0.0 {
+        true => format!("which is better by {}", shown(Interval { mean: -cost.mean, ..cost })),
+        false => format!("which costs {}", shown(cost)),
+    }
+}
+
 /// `127.31 ± 0.42`.
 pub(crate) fn shown(interval: Interval) -> String {
     match interval.half_width.is_finite() {
@@ -250,4 +257,16 @@ pub(crate) fn shown(interval: Interval) -> String {
 /// What is not finite is null, as JSON has no infinity.
 pub(crate) fn interval_json(interval: Interval) -> Value {
     json!({ "mean": interval.mean, "half_width": interval.half_width })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_negative_cost_is_told_as_a_gain() {
+        let told = |mean| cost_in_words(Interval { mean, half_width: 0.4 });
+        assert_eq!(told(1.85), "which costs 1.85 ± 0.40");
+        assert_eq!(told(-1.85), "which is better by 1.85 ± 0.40");
+    }
 }

@@ -52,11 +52,15 @@ fn rows(x: &Tensor) -> Result<Tensor> {
         [batch, copies, event @ ..] => {
             Ok(x.contiguous()?.reshape([&[batch * copies], event].concat())?)
         }
-        got => Err(Error::UnexpectedShape {
-            what: "logits",
-            got: got.to_vec(),
-            expected: "(batch, copies, event…)",
-        }),
+        _ => Err(unexpected(x)),
+    }
+}
+
+fn unexpected(logits: &Tensor) -> Error {
+    Error::UnexpectedShape {
+        what: "logits",
+        got: logits.dims().to_vec(),
+        expected: "(batch, copies, event…)",
     }
 }
 
@@ -92,7 +96,11 @@ impl Structure for Copies {
     }
 
     fn check(&self, logits: &Tensor) -> Result<()> {
-        self.of.check(&rows(logits)?)
+        let of_copies = rows(logits)?;
+        if of_copies.rank() <= self.of.event_rank(&of_copies) {
+            return Err(unexpected(logits));
+        }
+        self.of.check(&of_copies)
     }
 
     fn sample(&self, logits: &Tensor, g: &mut Generator) -> Result<Tensor> {

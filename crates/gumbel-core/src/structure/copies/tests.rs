@@ -51,6 +51,16 @@ fn logits_without_copies_and_too_many_codes_are_errors() {
     let copies = Copies::new(Arc::new(KSubset::new(2)));
     let flat = Tensor::zeros(4, DType::F64, &Device::Cpu).unwrap();
     assert!(matches!(copies.check(&flat), Err(Error::UnexpectedShape { .. })));
+    // Subsets have an event of one dimension, chains one of three: it is missing.
+    for (copies, dims) in
+        [(&copies, vec![2, 4]), (&Copies::new(Arc::new(LinearChain::default())), vec![2, 4, 3, 3])]
+    {
+        let short = Tensor::zeros(dims.as_slice(), DType::F64, &Device::Cpu).unwrap();
+        match copies.check(&short) {
+            Err(Error::UnexpectedShape { got, .. }) => assert_eq!(got, dims),
+            other => panic!("{other:?}"),
+        }
+    }
     let wide = Tensor::zeros((1, 9, 4), DType::F64, &Device::Cpu).unwrap();
     assert!(matches!(copies.codes(&wide), Err(Error::TooLarge { .. })));
     // No copies of one item.
